@@ -1,0 +1,135 @@
+"""Every error of the bridge, grouped by what to do about it.
+
+.. code-block:: text
+
+    BridgeError                 code, message, place, remedy
+    ├── ConfigError             the set-up is wrong: mend the file, nothing was done          exit 2
+    ├── EnvironmentFault        Kafka, the ledger or the machine is not as needed             exit 3
+    ├── ContractError           one message breaks the contract: it becomes a dead letter
+    ├── RuntimeFault            the work met an obstacle                                      exit 1
+    │   ├── CrmUnavailable      no usable answer within the limits: later, by itself
+    │   ├── QuotaExhausted      the CRM's (or our) budget is used up: at the reset, by itself
+    │   ├── ConnectionStopped   rights, consent or account are wrong: a person must act
+    │   ├── LeaseLost           another process owns this account now: drop the work, it is safe
+    │   ├── LedgerBusy          the ledger could not take a step in time: later, by itself
+    │   └── PublishFault        Kafka refused one fact for good: it becomes a dead letter
+    └── Bug                     the bridge broke its own rule: report it
+
+``ConfigError`` is no child of ``RuntimeFault``, so "leave this lead and go on" cannot swallow a broken set-up.
+No message holds a person's data or a secret; a CRM's own words are trimmed and redacted before they get here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_OK, EXIT_RUNTIME, EXIT_CONFIG, EXIT_ENVIRONMENT = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Place:
+    """Where something is: a file with a 1-based line and column (0: the whole file), or a named thing such as ``topic sales…``."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        if self.line <= 0:
+            return self.file
+        return f"{self.file}:{self.line}:{self.column}" if self.column > 0 else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One problem that a person can mend: a stable ``code`` (``area.word``), what is wrong, where, and what to do."""
+
+    code: str
+    message: str
+    place: Place
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.place}: {self.message}\n  Fix: {self.remedy}"
+
+
+class BridgeError(Exception):
+    """The root: a stable ``code``, a ``message``, a ``place`` (may be empty) and a ``remedy``."""
+
+    exit_code = EXIT_RUNTIME
+
+    def __init__(self, code: str, message: str, *, place: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.place = place
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        where = f" {self.place}:" if self.place else ""
+        fix = f"\n  Fix: {self.remedy}" if self.remedy else ""
+        return f"[{self.code}]{where} {self.message}{fix}"
+
+
+class ConfigError(BridgeError):
+    """The set-up is wrong. ``findings`` holds every problem found, in file order; there is at least one."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        first = findings[0]
+        super().__init__(first.code, first.message, place=str(first.place), remedy=first.remedy)
+        self.findings = tuple(findings)
+
+    def __str__(self) -> str:
+        return "\n".join(str(finding) for finding in self.findings)
+
+
+class EnvironmentFault(BridgeError):
+    """Kafka, the ledger or the machine is not there or not as needed."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+class ContractError(BridgeError):
+    """One message breaks the contract; whoever meets it keeps the message whole as a dead letter."""
+
+
+class RuntimeFault(BridgeError):
+    """The work met an obstacle that is nobody's mistake in the set-up."""
+
+
+class CrmUnavailable(RuntimeFault):
+    """No usable answer within the limits. ``retry_at_us`` is the earliest sensible next try (epoch microseconds)."""
+
+    def __init__(self, code: str, message: str, *, retry_at_us: int, place: str = "", remedy: str = "") -> None:
+        super().__init__(code, message, place=place, remedy=remedy)
+        self.retry_at_us = retry_at_us
+
+
+class QuotaExhausted(CrmUnavailable):
+    """The day's budget at the CRM is used up; ``retry_at_us`` is when it is filled again."""
+
+
+class ConnectionStopped(RuntimeFault):
+    """Rights, consent or account are wrong: no retry helps until a person has acted."""
+
+
+class LeaseLost(RuntimeFault):
+    """The epoch of our lease is past: another process owns the account, and nothing of this step was written."""
+
+
+class LedgerBusy(RuntimeFault):
+    """The ledger could not take a step in time; the step was not taken."""
+
+
+class PublishFault(RuntimeFault):
+    """Kafka refused one fact for good (too large, say)."""
+
+
+class Bug(BridgeError):
+    """The bridge broke a rule of its own."""

@@ -1,0 +1,249 @@
+"""What the ledger keeps, and the steps that change it, as values. See ``ports.Ledger`` for the rules."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sales_crm_bridge.model import LeadState, Operation, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Fence(msgspec.Struct, frozen=True, kw_only=True):
+    """Proof of ownership that a step carries: the lease's name, its holder and its epoch."""
+
+    lease: str
+    holder: str
+    epoch: int
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """One lease: ``holder`` had it until ``until_us`` (or still has it), in epoch ``epoch``."""
+
+    name: str
+    holder: str
+    epoch: int
+    until_us: int
+
+
+class CommandState(enum.StrEnum):
+    """Where a command stands. PARKED: a person must act. DONE and REFUSED, and only they, are final."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    UNKNOWN = "unknown"
+    PARKED = "parked"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted intent on its way to the CRM. ``seq`` orders the commands of a lead; ``payload`` is the intent, whole.
+
+    ``attempt`` counts tries of the write, ``settle`` tries of a read-back; ``epoch``: of the lease under which it was sent;
+    ``not_before_us``: no try before it; ``reason``: why it waits or how it ended, a code.
+    """
+
+    seq: int
+    conn: int
+    tenant: str
+    message_id: str
+    lead_id: str
+    operation: Operation
+    payload: bytes
+    occurred_us: int
+    state: CommandState = CommandState.PENDING
+    attempt: int = 0
+    settle: int = 0
+    epoch: int = 0
+    not_before_us: int = 0
+    reason: str = ""
+
+
+class CommandChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of command ``seq``; a final state empties its payload (rule 15: nothing personal at rest)."""
+
+    seq: int
+    state: CommandState
+    not_before_us: int = 0
+    settle: int = 0
+    reason: str = ""
+    finished_us: int = 0
+
+
+class NewCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A command to be made of an intent, its ``seq`` given by the ledger."""
+
+    conn: int
+    lead_id: str
+    operation: Operation
+    payload: bytes
+    occurred_us: int
+
+
+class InboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One of our intents, told apart by (tenant, message id), with the command it makes when it is new."""
+
+    tenant: str
+    message_id: str
+    command: NewCommand
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message or command that needs a person: kept whole, with the reason, until redriven or dropped.
+
+    ``source``: where it came from (``topic[partition]@offset``, ``command N``, ``fact ID``), unique: a second one replaces nothing.
+    ``code``, ``message``, ``remedy``: as in errors, nothing personal; ``key``, ``payload``, ``headers``: the message, whole.
+    """
+
+    source: str
+    tenant: str
+    lead_id: str
+    code: str
+    message: str
+    remedy: str
+    key: bytes
+    payload: bytes
+    headers: bytes
+    created_us: int
+    id: int = 0
+
+
+class Intake(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch of the intent topic, decided: our rows, what could not be read, and where the partitions now stand."""
+
+    rows: Sequence[InboxRow]
+    dead: Sequence[DeadLetter]
+    offsets: Mapping[TopicPartition, int]
+    now_us: int
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored pair of a lead in Sales and its record in the CRM ("" while there is none).
+
+    ``aggregate_version`` counts the facts about the lead. ``version``, ``modified_us``: the CRM's, of the newest record we
+    know; ``known_us``: our clock when the call that told us was made. ``fingerprint``: of that record's bytes.
+    ``fields``: packed field states (``policy.FieldStates``) in the order of field layout ``layout``. ``sweep``: the last
+    sweep that saw it.
+    """
+
+    conn: int
+    lead_id: str
+    crm_id: str
+    state: LeadState
+    aggregate_version: int
+    version: str = ""
+    modified_us: int = 0
+    known_us: int = 0
+    fingerprint: bytes = b""
+    layout: int = 0
+    fields: bytes = b""
+    sweep: int = 0
+
+
+class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact on its way to Kafka, as ``contract`` packed it; ``seq`` 0 until the ledger gives one."""
+
+    message_id: str
+    fact: bytes
+    created_us: int
+    seq: int = 0
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One sync run of one feed: ``number`` counts per (conn, feed) from 1; ``state``: running, completed, failed."""
+
+    conn: int
+    feed: str
+    number: int
+    state: str
+    started_us: int
+    finished_us: int = 0
+    read: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    stale: int = 0
+    code: str = ""
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """An interval of a feed that is not proven read: opened, caught up, closed (``closed_us`` > 0)."""
+
+    id: str
+    conn: int
+    feed: str
+    from_us: int
+    to_us: int
+    cause: str
+    opened_us: int
+    closed_us: int = 0
+
+
+class TenantRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted tenant file, whole (``text``), with its connection; ``conn`` 0 until the ledger gives one."""
+
+    tenant: str
+    text: str
+    digest: str
+    accepted_us: int
+    connection: str
+    adapter: str
+    account: str
+    retired_us: int = 0
+    conn: int = 0
+
+
+class ConnectionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection as the ledger knows it. ``facts`` counts the facts about the connection itself (its aggregate version).
+
+    ``state`` ``ok`` | ``quota`` | ``stopped`` | ``unavailable`` | ``new`` since ``since_us``, with code, message, remedy for people.
+    """
+
+    conn: int
+    tenant: str
+    name: str
+    adapter: str
+    account: str
+    facts: int = 0
+    state: str = "new"
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
+    since_us: int = 0
+
+
+class CommandCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection's commands that are not final."""
+
+    conn: int
+    open: int
+    unknown: int
+    parked: int
+    oldest_us: int
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one step of push or pull decided; empty parts cost nothing.
+
+    ``bindings`` are inserted or replaced by (conn, lead_id); a ``crm_id`` taken from another binding must be freed by a row of
+    the same commit. ``aliases``: (crm id, lead id) of merged-away records and further parts. ``seen``: (sweep, crm ids) of
+    records that a sweep saw unchanged. ``positions``: feed → encoded state. ``runs`` and ``gaps`` are inserted or replaced by
+    (conn, feed, number) and by id. ``facts`` is the connection's own fact counter after this step (None: not moved).
+    """
+
+    conn: int
+    bindings: Sequence[Binding] = ()
+    aliases: Sequence[tuple[str, str]] = ()
+    seen: tuple[int, Sequence[str]] = (0, ())
+    commands: Sequence[CommandChange] = ()
+    outbox: Sequence[OutboxRow] = ()
+    dead: Sequence[DeadLetter] = ()
+    positions: Mapping[str, bytes] = msgspec.field(default_factory=dict)
+    runs: Sequence[Run] = ()
+    gaps: Sequence[Gap] = ()
+    facts: int | None = None
