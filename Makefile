@@ -1,0 +1,111 @@
+# The two that matter: `make demo` shows the bridge at work, `make check` is the gate (the same here and in CI).
+# Needs make and Python >= 3.11; the rest comes from the hash-pinned locks into .venv.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+STAGE := @scripts/stage
+# What scripts/generate writes; `make check` fails if writing it again changes anything.
+GENERATED := sales_crm_bridge/pb config/schema docs/config.md docs/crms.md
+
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
+
+# --- Environment ------------------------------------------------------------------------------------------------
+
+.PHONY: venv
+venv: $(VENV)/.stamp ## Build .venv from the locks
+
+$(VENV)/.stamp: requirements/dev.lock pyproject.toml
+	@scripts/python -c 'import sys; print("venv: Python", sys.version.split()[0])' >&2
+	@if ! $(VENV)/bin/python -c '' 2>/dev/null; then \
+	  rm -rf $(VENV); \
+	  $(if $(UV),$(UV) venv -q --python "$$(scripts/python -c 'import sys; print(sys.executable)')",scripts/python -m venv) $(VENV); \
+	fi
+ifneq ($(UV),)
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install -q --require-hashes -r requirements/dev.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install -q --no-deps --no-build-isolation -e .
+else
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+.PHONY: lock
+lock: ## Resolve pyproject.toml anew into requirements/*.lock
+	@scripts/lock
+
+.PHONY: services
+services: venv ## Start the real Kafka and PostgreSQL that the tests marked `real` use
+	@scripts/services start
+
+# --- See it work ------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: venv ## 500 leads, a sandbox CRM, Kafka inside the process: the whole flow in seconds
+	@sales-crm-bridge demo
+
+# --- Generated files --------------------------------------------------------------------------------------------
+
+.PHONY: protos
+protos: venv ## Generate sales_crm_bridge/pb from protos/
+	@python scripts/generate_protos.py
+
+.PHONY: generate
+generate: protos ## Generate everything that is generated: messages, schemas, reference pages
+	@python -m sales_crm_bridge.schema --write
+
+# --- Gate -------------------------------------------------------------------------------------------------------
+
+CHECKS := check-format check-lint check-types check-imports check-protos check-shell check-yaml check-docker check-generated
+
+.PHONY: check
+check: $(CHECKS) test ## The whole gate
+
+.PHONY: test
+test: venv ## All tests; those marked `real` skip unless scripts/services runs (REQUIRE_REAL=1: they fail)
+	$(STAGE) $@ pytest -q $(PYTEST_ARGS)
+
+.PHONY: fix
+fix: venv ## Format and apply the linter's safe fixes
+	@ruff format && ruff check --fix
+
+.PHONY: $(CHECKS)
+$(CHECKS): venv
+
+check-format:
+	$(STAGE) $@ ruff format --check --quiet
+
+check-lint:
+	$(STAGE) $@ ruff check --quiet
+
+check-types:
+	$(STAGE) $@ mypy
+
+check-imports:
+	$(STAGE) $@ lint-imports
+
+# The contract may only grow: the released image is what other parties were built against.
+check-protos:
+	$(STAGE) $@ scripts/check_protos
+
+check-shell:
+	$(STAGE) $@ shellcheck -x scripts/daemon.bash scripts/check_protos scripts/kafka scripts/lock scripts/postgres scripts/python scripts/services scripts/stage .ci/run
+
+check-yaml:
+	$(STAGE) $@ yamllint --strict config compose.yaml protos
+
+check-docker:
+	$(STAGE) $@ hadolint Dockerfile
+
+check-generated:
+	$(STAGE) $@ scripts/check_generated $(GENERATED)

@@ -1,0 +1,69 @@
+# What scripts/kafka and scripts/postgres have in common. Sourced, never run.
+# shellcheck shell=bash
+#
+# Everything that a service writes lies under $work: deleting that folder (with the services stopped) resets them.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+# shellcheck disable=SC2034  # for the scripts that source this file
+work=${SALES_CRM_BRIDGE_WORK:-$root/.work}
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+  say "$*"
+  exit 1
+}
+
+# as_root COMMAND…: run it with the rights to install packages, or say that a person has to.
+as_root() {
+  if [[ $EUID -eq 0 ]]; then
+    "$@"
+  elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    sudo -n "$@"
+  else
+    die "needs root for: $*"
+  fi
+}
+
+# install_debian PACKAGE…: from the machine's own package source; the lists are fetched only if it fails without.
+install_debian() {
+  command -v apt-get >/dev/null || die "install by hand (this is no Debian): $*"
+  say "installing $*"
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@")
+  as_root "${install[@]}" </dev/null >&2 && return
+  as_root apt-get update -q </dev/null >&2
+  as_root "${install[@]}" </dev/null >&2
+}
+
+# runs PIDFILE WORD: is the process of the pid file there, and is it ours (WORD stands in its command line)?
+# A pid alone may belong to a stranger after a reboot.
+runs() {
+  local pid
+  [[ -r $1 ]] && read -r pid <"$1" && [[ $pid =~ ^[0-9]+$ ]] || return 1
+  [[ $(ps -o args= -p "$pid" 2>/dev/null) == *"$2"* ]]
+}
+
+# taken PORT: does anything listen there?
+taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# wait_until SECONDS COMMAND…: poll until the command succeeds.
+wait_until() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.2
+  done
+}
+
+gone() { ! runs "$@"; }
+
+# dispatch VERB: start, stop and status are functions of the sourcing script.
+dispatch() {
+  case ${1-} in
+    start | stop | status) "$1" ;;
+    *)
+      printf 'usage: %s {start|stop|status}\n' "$0" >&2
+      exit 2
+      ;;
+  esac
+}

@@ -1,0 +1,102 @@
+"""What every test can ask for: the real services, and no silent skip of a test that needs one."""
+
+import itertools
+import os
+import socket
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import hypothesis
+import psycopg
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+KAFKA = os.environ.get("BRIDGE_TEST_KAFKA", "127.0.0.1:19092")
+POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES", "postgresql://bridge@127.0.0.1:15432/postgres")
+REQUIRE_REAL = os.environ.get("REQUIRE_REAL") == "1"
+NEEDS_REAL = frozenset({"kafka_bootstrap", "postgres_dsn", "postgres_database"})
+REAL_FOLDER = Path(__file__).parent / "real"
+
+# No test is timed, so no example has a deadline; in CI the examples are the same every time.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def forbidden(skip: object) -> str:
+    """Word the failure for pytest's record of a skip: a (path, line, reason), or something that prints."""
+    return f"REQUIRE_REAL=1 forbids this skip: {skip[-1] if isinstance(skip, tuple) else skip}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `real` whatever asks for a real service or lies in tests/real: nobody can forget the marker."""
+    for item in items:
+        if NEEDS_REAL & set(getattr(item, "fixturenames", ())) or REAL_FOLDER in item.path.parents:
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under REQUIRE_REAL=1 a `real` test that is skipped has failed; an expected failure stays one."""
+    report = yield
+    if REQUIRE_REAL and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("real"):
+        report.outcome = "failed"
+        report.longrepr = forbidden(report.longrepr)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Under REQUIRE_REAL=1 a module of tests/real that skips itself whole has failed too."""
+    report = yield
+    if REQUIRE_REAL and report.outcome == "skipped" and REAL_FOLDER in collector.path.parents:
+        report.outcome = "failed"
+        report.longrepr = forbidden(report.longrepr)
+    return report
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> str:
+    """Give ``host:port`` of a real Kafka broker that answers; topics are the test's own to make and to name."""
+    host, _, port = KAFKA.rpartition(":")
+    try:
+        # The client retries a refused connection until its time is up; a socket knows at once.
+        socket.create_connection((host, int(port)), timeout=5).close()
+        AdminClient({"bootstrap.servers": KAFKA, "log_level": 0}).list_topics(timeout=15)
+    except (OSError, KafkaException):
+        pytest.skip(f"no Kafka answers at {KAFKA}: run scripts/kafka start")
+    return KAFKA
+
+
+@pytest.fixture(scope="session")
+def postgres_database() -> Iterator[Callable[[], str]]:
+    """Give a function that makes an empty database on a real PostgreSQL and returns its DSN; all go at the end."""
+    try:
+        admin = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=5)
+    except psycopg.OperationalError:
+        pytest.skip(f"no PostgreSQL answers at {POSTGRES}: run scripts/postgres start")
+    count = itertools.count()
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"bridge_test_{os.getpid()}_{next(count)}"
+        # A process id comes round again: an earlier run that was killed may have left its databases.
+        admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        admin.execute(f'CREATE DATABASE "{name}"')
+        made.append(name)
+        return urlunsplit(urlsplit(POSTGRES)._replace(path=f"/{name}"))
+
+    with admin:
+        yield make
+        for name in made:
+            admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def postgres_dsn(postgres_database: Callable[[], str]) -> str:
+    """Give the DSN of an empty database of the test's own."""
+    return postgres_database()
