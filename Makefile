@@ -99,7 +99,7 @@ check-protos:
 	$(STAGE) $@ scripts/check_protos
 
 check-shell:
-	$(STAGE) $@ shellcheck -x scripts/daemon.bash scripts/check_protos scripts/kafka scripts/lock scripts/postgres scripts/python scripts/services scripts/stage .ci/run
+	$(STAGE) $@ shellcheck -x $$(grep -rlIE '^#!.*bash|^# shellcheck shell=bash' scripts .ci)
 
 check-yaml:
 	$(STAGE) $@ yamllint --strict config compose.yaml protos

@@ -1,0 +1,161 @@
+"""The rules for our code that no linter knows: budgets, determinism, what an adapter may import."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BRIDGE = ROOT / "sales_crm_bridge"
+ADAPTERS = ROOT / "adapters" / "sales_crm_adapters"
+
+CORE_MODULE_LINES_MAX = 400
+ADAPTER_LINES_MAX = 300
+FUNCTION_LINES_MAX = 60
+
+OVER_BUDGET: dict[str, str] = {}
+"""Who is over budget (``path`` or ``path:function``), and why splitting it would be worse."""
+
+RIM = ("cli", "crm_http.py", "kafka.py", "ledger/postgres.py", "observe.py", "web.py", "wiring.py")
+"""Where the world may be read; the same list as in pyproject.toml, which bans the names that Ruff can see."""
+
+THREADS = frozenset({"call_soon_threadsafe", "run_in_executor", "set_default_executor"})
+
+ADAPTERS_MAY_IMPORT = frozenset(
+    {
+        *("sales_crm_bridge.errors", "sales_crm_bridge.model", "sales_crm_bridge.ports", "msgspec"),
+        # The standard library's pure parts: values in, values out.
+        *("__future__", "base64", "binascii", "collections", "csv", "dataclasses", "datetime", "decimal", "enum"),
+        *("functools", "hashlib", "hmac", "html", "io", "itertools", "json", "math", "operator", "re", "string"),
+        *("struct", "textwrap", "types", "typing", "unicodedata", "urllib.parse", "xml.etree", "zlib", "zoneinfo"),
+    },
+)
+
+
+def modules(folder: Path) -> Iterator[tuple[str, str, ast.Module]]:
+    """Yield every hand-written module: its path from the root, its text, its tree."""
+    for file in sorted(folder.rglob("*.py")):
+        if BRIDGE / "pb" not in file.parents:
+            text = file.read_text(encoding="utf-8")
+            yield str(file.relative_to(ROOT)), text, ast.parse(text)
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yield every function's dotted name and its length in lines; its docstring costs nothing."""
+
+    def walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield from walk(child, prefix)
+                continue
+            name = f"{prefix}{child.name}"
+            if not isinstance(child, ast.ClassDef):
+                length = (child.end_lineno or child.lineno) - child.lineno + 1
+                if ast.get_docstring(child) is not None:
+                    first = child.body[0]
+                    length -= (first.end_lineno or first.lineno) - first.lineno + 1
+                yield name, length
+            yield from walk(child, f"{name}.")
+
+    yield from walk(tree, "")
+
+
+def over_budget() -> dict[str, str]:
+    """Give everything that is longer than its budget, with its length."""
+    found = {}
+    for folder, limit in ((BRIDGE, CORE_MODULE_LINES_MAX), (ADAPTERS, ADAPTER_LINES_MAX)):
+        for path, text, tree in modules(folder):
+            if (lines := text.count("\n")) > limit:
+                found[path] = f"{lines} lines, at most {limit}"
+            for name, length in functions(tree):
+                if length > FUNCTION_LINES_MAX:
+                    found[f"{path}:{name}"] = f"{length} lines, at most {FUNCTION_LINES_MAX}"
+    return found
+
+
+def test_modules_and_functions_keep_their_budgets() -> None:
+    """A core module has at most 400 lines, an adapter 300, a function 60 without its docstring; exceptions say why."""
+    found = over_budget()
+    unexplained = {what: length for what, length in found.items() if what not in OVER_BUDGET}
+    assert not unexplained, "split by concept:\n" + "\n".join(
+        f"{what}: {length}" for what, length in unexplained.items()
+    )
+    assert not OVER_BUDGET.keys() - found.keys(), "within budget again: take these off the list"
+
+
+def outside_the_rim() -> Iterator[tuple[str, str, ast.Module]]:
+    """Yield the modules that the flow's determinism stands on."""
+    for path, text, tree in [*modules(BRIDGE), *modules(ADAPTERS)]:
+        if not path.removeprefix("sales_crm_bridge/").startswith(RIM):
+            yield path, text, tree
+
+
+def disorder(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield what makes two runs differ and Ruff cannot name: line and reason."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in THREADS:
+            yield node.lineno, f"{node.attr}: no threads outside the rim"
+        if isinstance(node, ast.Call) and ast.unparse(node) in {"random.Random()", "Random()"}:
+            yield node.lineno, "random.Random() without a seed"
+        if isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
+            source = node.iter
+            call = ast.unparse(source.func) if isinstance(source, ast.Call) else ""
+            if isinstance(source, ast.Set | ast.SetComp) or call in {"set", "frozenset"}:
+                yield source.lineno, "iterates over a set, whose order differs from process to process: sort it"
+
+
+def test_the_flow_is_deterministic_where_no_linter_looks() -> None:
+    """Outside the rim: no executors, no unseeded generator, no loop over a set as it comes."""
+    found = [f"{path}:{line}: {why}" for path, _, tree in outside_the_rim() for line, why in disorder(tree)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "loop.run_in_executor(None, work)",
+        "rng = random.Random()",
+        "for x in {'a', 'b'}: ...",
+        "[x for x in set(names)]",
+        "{x: 1 for x in frozenset(names)}",
+    ],
+)
+def test_the_check_for_disorder_sees(source: str) -> None:
+    """The check above is not blind: each kind of disorder is found."""
+    assert list(disorder(ast.parse(source)))
+
+
+@pytest.mark.parametrize(
+    "source", ["rng = random.Random(seed)", "for x in sorted({'a', 'b'}): ...", "'a' in {'a', 'b'}"]
+)
+def test_the_check_for_disorder_lets_order_be(source: str) -> None:
+    """The check above does not cry wolf."""
+    assert not list(disorder(ast.parse(source)))
+
+
+def test_no_module_outside_the_rim_excuses_itself() -> None:
+    """The ban on clocks, sleeps, threads and chance is lifted by naming a module in the rim, never by a comment."""
+    excused = [path for path, text, _ in outside_the_rim() if "noqa: TID251" in text]
+    assert not excused
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Yield the full name of every module or object that is imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_adapters_import_the_port_and_pure_things_only() -> None:
+    """An adapter is a conversation, not a client: nothing that it imports could do I/O, sleep or read a clock."""
+    strangers = [
+        f"{path}: {name}"
+        for path, _, tree in modules(ADAPTERS)
+        if not path.endswith("/__init__.py")
+        for name in imported(tree)
+        if not any(f"{name}.".startswith(f"{allowed}.") for allowed in ADAPTERS_MAY_IMPORT)
+    ]
+    assert not strangers, "\n".join(strangers)
