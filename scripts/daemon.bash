@@ -28,7 +28,8 @@ as_root() {
 install_debian() {
   command -v apt-get >/dev/null || die "install by hand (this is no Debian): $*"
   say "installing $*"
-  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@")
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=300
+    --no-install-recommends "$@")
   as_root "${install[@]}" </dev/null >&2 && return
   as_root apt-get update -q </dev/null >&2
   as_root "${install[@]}" </dev/null >&2
@@ -39,7 +40,11 @@ install_debian() {
 runs() {
   local pid
   [[ -r $1 ]] && read -r pid <"$1" && [[ $pid =~ ^[0-9]+$ ]] || return 1
-  [[ $(ps -o args= -p "$pid" 2>/dev/null) == *"$2"* ]]
+  if [[ -d /proc/self ]]; then # a small image has no ps
+    [[ -r /proc/$pid/cmdline && $(tr "\0" " " <"/proc/$pid/cmdline" 2>/dev/null) == *"$2"* ]]
+  else
+    [[ $(ps -o args= -p "$pid" 2>/dev/null) == *"$2"* ]]
+  fi
 }
 
 # taken PORT: does anything listen there?
