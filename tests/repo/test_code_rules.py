@@ -1,6 +1,7 @@
 """The rules for our code that no linter knows: budgets, determinism, what an adapter may import."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,19 @@ CORE_MODULE_LINES_MAX = 400
 ADAPTER_LINES_MAX = 300
 FUNCTION_LINES_MAX = 60
 
-OVER_BUDGET: dict[str, str] = {}
+OVER_BUDGET: dict[str, str] = {
+    "sales_crm_bridge/model.py": "the words of the house; there is no logic in it that could be split off",
+}
 """Who is over budget (``path`` or ``path:function``), and why splitting it would be worse."""
 
-RIM = ("cli", "crm_http.py", "kafka.py", "ledger/postgres.py", "observe.py", "web.py", "wiring.py")
-"""Where the world may be read; the same list as in pyproject.toml, which bans the names that Ruff can see."""
+RIM = tuple(
+    path.removeprefix("sales_crm_bridge/").rstrip("*")
+    for path, rules in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"][
+        "per-file-ignores"
+    ].items()
+    if path.startswith("sales_crm_bridge/") and "TID251" in rules
+)
+"""Where the world may be read: pyproject.toml says so, where it lifts Ruff's ban on the names that Ruff can see."""
 
 THREADS = frozenset({"call_soon_threadsafe", "run_in_executor", "set_default_executor"})
 
@@ -41,24 +50,28 @@ def modules(folder: Path) -> Iterator[tuple[str, str, ast.Module]]:
             yield str(file.relative_to(ROOT)), text, ast.parse(text)
 
 
-def functions(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Yield every function's dotted name and its length in lines; its docstring costs nothing."""
+def lines(node: ast.AST, first: int, last: int) -> int:
+    """Count the lines from ``first`` to ``last`` without the docstrings in ``node``: saying what things mean is free."""
+    prose = [
+        child.value.end_lineno - child.value.lineno + 1
+        for child in ast.walk(node)
+        if isinstance(child, ast.Expr)
+        and isinstance(child.value, ast.Constant)
+        and isinstance(child.value.value, str)
+        and child.value.end_lineno is not None
+    ]
+    return last - first + 1 - sum(prose)
 
-    def walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:
-        for child in ast.iter_child_nodes(node):
-            if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                yield from walk(child, prefix)
-                continue
-            name = f"{prefix}{child.name}"
+
+def functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Yield every function's dotted name and its length in lines."""
+    for child in ast.iter_child_nodes(node):
+        name = prefix
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = f"{prefix}{child.name}."
             if not isinstance(child, ast.ClassDef):
-                length = (child.end_lineno or child.lineno) - child.lineno + 1
-                if ast.get_docstring(child) is not None:
-                    first = child.body[0]
-                    length -= (first.end_lineno or first.lineno) - first.lineno + 1
-                yield name, length
-            yield from walk(child, f"{name}.")
-
-    yield from walk(tree, "")
+                yield name[:-1], lines(child, child.lineno, child.end_lineno or child.lineno)
+        yield from functions(child, name)
 
 
 def over_budget() -> dict[str, str]:
@@ -66,8 +79,8 @@ def over_budget() -> dict[str, str]:
     found = {}
     for folder, limit in ((BRIDGE, CORE_MODULE_LINES_MAX), (ADAPTERS, ADAPTER_LINES_MAX)):
         for path, text, tree in modules(folder):
-            if (lines := text.count("\n")) > limit:
-                found[path] = f"{lines} lines, at most {limit}"
+            if (length := lines(tree, 1, text.count("\n"))) > limit:
+                found[path] = f"{length} lines, at most {limit}"
             for name, length in functions(tree):
                 if length > FUNCTION_LINES_MAX:
                     found[f"{path}:{name}"] = f"{length} lines, at most {FUNCTION_LINES_MAX}"
@@ -75,13 +88,36 @@ def over_budget() -> dict[str, str]:
 
 
 def test_modules_and_functions_keep_their_budgets() -> None:
-    """A core module has at most 400 lines, an adapter 300, a function 60 without its docstring; exceptions say why."""
+    """Docstrings aside, a core module has at most 400 lines, an adapter 300, a function 60; exceptions say why."""
     found = over_budget()
     unexplained = {what: length for what, length in found.items() if what not in OVER_BUDGET}
     assert not unexplained, "split by concept:\n" + "\n".join(
         f"{what}: {length}" for what, length in unexplained.items()
     )
     assert not OVER_BUDGET.keys() - found.keys(), "within budget again: take these off the list"
+
+
+def test_a_budget_counts_code_and_comments_not_docstrings() -> None:
+    """What is counted: nested functions by their dotted names, docstrings of every kind left out."""
+    source = '''"""Two lines of
+module docstring."""
+
+class A:
+    """One."""
+
+    x: int = 1
+    """An attribute's."""
+
+    def f(self):
+        """Doc."""
+        # why
+        def inner():
+            return 1
+        return inner
+'''
+    tree = ast.parse(source)
+    assert lines(tree, 1, source.count("\n")) == source.count("\n") - 5
+    assert dict(functions(tree)) == {"A.f": 5, "A.f.inner": 2}
 
 
 def outside_the_rim() -> Iterator[tuple[str, str, ast.Module]]:
@@ -132,6 +168,11 @@ def test_the_check_for_disorder_sees(source: str) -> None:
 def test_the_check_for_disorder_lets_order_be(source: str) -> None:
     """The check above does not cry wolf."""
     assert not list(disorder(ast.parse(source)))
+
+
+def test_the_rim_is_what_the_design_says() -> None:
+    """Seven places read the world. A new one is a decision, made here and in pyproject.toml."""
+    assert set(RIM) == {"cli", "crm_http.py", "kafka.py", "ledger/postgres.py", "observe.py", "web.py", "wiring.py"}
 
 
 def test_no_module_outside_the_rim_excuses_itself() -> None:

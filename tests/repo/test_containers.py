@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from sales_crm_bridge.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -127,8 +129,19 @@ def test_compose_keeps_the_bridge_small_and_its_secrets_in_files(compose: dict[s
     for name, service in compose["services"].items():
         for variable, value in service.get("environment", {}).items():
             if re.search(r"(?i)password|secret|token|key", variable):
-                assert str(value).startswith(("/run/secrets/", "file:")), f"{name}: {variable}"
+                assert "/run/secrets/" in str(value), f"{name}: {variable}"
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+
+
+def test_compose_settings_exist_and_their_secrets_are_mounted(compose: dict[str, Any]) -> None:
+    """Every variable that the bridge gets is a setting it knows, and every secret that one refers to is mounted."""
+    bridge = compose["services"]["bridge"]
+    known = {*Settings.model_fields, "port_http", "port_grpc"}
+    for variable, value in bridge["environment"].items():
+        setting = variable.removeprefix("SALES_CRM_BRIDGE_").lower()
+        assert setting.partition("__")[0] in known, variable
+        for secret in re.findall(r"file:/run/secrets/(\w+)", value):
+            assert secret in bridge["secrets"], f"{variable}: {secret}"
 
 
 def test_compose_volumes_are_declared_and_used(compose: dict[str, Any]) -> None:
