@@ -316,11 +316,11 @@ class Ledger(Protocol):
         """LIVE bindings made before sweep ``sweep`` that it has not seen, by crm_id, after ``after``."""
         ...
 
-    async def commands_ready(self, conn: int, now_us: int, limit: int) -> list[Command]:
+    async def commands_ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:
         """The oldest open command of each lead that may be tried now (PENDING or UNKNOWN, not before its time), by seq.
 
-        A lead whose oldest open command is SENDING or not yet due gives none; a PARKED command does not hold back its lead here
-        (``push`` decides by policy, see ``commands_behind``).
+        A lead whose oldest open command is SENDING, UNKNOWN or PENDING and not yet due gives none. PARKED commands are passed over:
+        with ``behind_parked`` False a lead that has one gives none, with True its next command comes with that flag set.
         """
         ...
 
@@ -350,8 +350,11 @@ class Ledger(Protocol):
         """Mark commands SENDING with this epoch and count the attempt: the step before a writing call."""
         ...
 
-    async def orphans(self, fence: Fence, conn: int) -> int:
-        """Turn every SENDING command of another epoch into UNKNOWN; gives how many. First thing under a new lease."""
+    async def orphans(self, fence: Fence, conn: int) -> list[str]:
+        """Turn every SENDING command of another epoch into UNKNOWN: the first thing under a new lease.
+
+        Gives the leads of every UNKNOWN command there now is.
+        """
         ...
 
     async def commit(self, fence: Fence, commit: Commit) -> None:

@@ -45,7 +45,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One accepted intent on its way to the CRM. ``seq`` orders the commands of a lead; ``payload`` is the intent, whole.
 
     ``attempt`` counts tries of the write, ``settle`` tries of a read-back; ``epoch``: of the lease under which it was sent;
-    ``not_before_us``: no try before it; ``reason``: why it waits or how it ended, a code.
+    ``not_before_us``: no try before it; ``reason``: why it waits or how it ended, a code. ``behind_parked``: an older command of
+    the lead is PARKED (told by ``commands_ready``).
     """
 
     seq: int
@@ -62,6 +63,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 0
     not_before_us: int = 0
     reason: str = ""
+    behind_parked: bool = False
 
 
 class CommandChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,7 @@ class CommandChange(msgspec.Struct, frozen=True, kw_only=True):
 
     seq: int
     state: CommandState
+    attempt: int = 0
     not_before_us: int = 0
     settle: int = 0
     reason: str = ""
@@ -120,6 +123,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     dead: Sequence[DeadLetter]
     offsets: Mapping[TopicPartition, int]
     now_us: int
+    gaps: Sequence[Gap] = ()
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

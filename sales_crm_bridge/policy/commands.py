@@ -1,0 +1,221 @@
+"""What becomes of a command: before its write, after its outcome, and when nobody knows what happened.
+
+Every function here is pure, so each row of its tables is one test.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+import msgspec
+
+from sales_crm_bridge.model import (
+    Accepted,
+    Category,
+    Deferred,
+    LeadState,
+    Operation,
+    Outcome,
+    Rejected,
+    Unknown,
+)
+from sales_crm_bridge.state import CommandState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sales_crm_bridge.model import Record
+    from sales_crm_bridge.state import Binding, Command
+
+SETTLE_START_US = 2_000_000
+RETRY_START_US = 1_000_000
+PAUSE_MAX_US = 10 * 60 * 1_000_000
+
+NEEDS_PERSON = frozenset(
+    {
+        Category.VALIDATION,
+        Category.PERMISSION,
+        Category.AUTH,
+        Category.DUPLICATE,
+        Category.NOT_FOUND,
+        Category.UNSUPPORTED,
+        Category.UNAVAILABLE,
+        Category.UNKNOWN_OUTCOME,
+        Category.CONTRACT,
+    }
+)
+"""Refusals that a person can cure (a mapping, a right, a double record): the command is parked and kept as a dead letter."""
+
+
+class Send(msgspec.Struct, frozen=True):
+    """The command may be written to this record ("" creates one)."""
+
+    crm_id: str
+
+
+class LookUp(msgspec.Struct, frozen=True):
+    """First ask the CRM for a record under our external key: the ledger knows none."""
+
+
+class Refuse(msgspec.Struct, frozen=True, kw_only=True):
+    """It will not take effect, and why; ``other`` and ``successors`` as in ``model.Rejected``."""
+
+    category: Category
+    code: str
+    fields: tuple[str, ...] = ()
+    other: str = ""
+    successors: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether a person can cure it."""
+        return self.category in NEEDS_PERSON
+
+
+def before(command: Command, binding: Binding | None) -> Send | LookUp | Refuse:
+    """What to do with a pending command, by what is known of its lead.
+
+    A create whose first try may have reached the CRM (``attempt`` > 0) goes on as a write to the record that was found.
+    """
+    state = LeadState.UNBOUND if binding is None else binding.state
+    creating = command.operation is Operation.CREATE
+    match state:
+        case LeadState.UNBOUND:
+            return Send("") if creating else LookUp()
+        case LeadState.LIVE:
+            assert binding is not None  # noqa: S101 - state came from it
+            if creating and command.attempt == 0:
+                return Refuse(category=Category.DUPLICATE, code="lead-exists", other=binding.crm_id)
+            return Send(binding.crm_id)
+        case LeadState.ARCHIVED | LeadState.GONE:
+            return Refuse(category=Category.REMOVED, code="lead-removed")
+        case LeadState.MERGED:
+            return Refuse(category=Category.MERGED, code="lead-merged")
+        case LeadState.CONVERTED:
+            return Refuse(category=Category.CONVERTED, code="lead-converted")
+        case _:
+            assert_never(state)
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """Pending again, not before ``not_before_us``. ``counted``: this try counts towards ``attempts_max``."""
+
+    not_before_us: int
+    reason: str
+    counted: bool
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
+    """Unknown: read back, not before ``not_before_us``."""
+
+    not_before_us: int
+    reason: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """It took effect."""
+
+    accepted: Accepted
+
+
+Next = Done | Refuse | Retry | Settle
+
+
+def after(command: Command, outcome: Outcome, *, attempts_max: int, now_us: int) -> Next:
+    """What becomes of a command that was being sent in try ``command.attempt`` (from 1)."""
+    match outcome:
+        case Accepted():
+            return Done(outcome)
+        case Rejected(category=category, code=code, fields=fields, other_id=other, successors=successors):
+            return Refuse(category=category, code=code, fields=fields, other=other, successors=successors)
+        case Deferred(not_before_us=when, reason=reason):
+            # Turned away before it could take effect: the account's trouble, not this command's, so it is never given up.
+            return Retry(not_before_us=max(when, now_us), reason=reason, counted=False)
+        case Unknown(reason=reason):
+            return Settle(not_before_us=now_us + pause_us(SETTLE_START_US, command.settle), reason=reason)
+        case _:
+            assert_never(outcome)
+
+
+def pause_us(start_us: int, times: int) -> int:
+    """A pause that doubles with each time before it, up to ten minutes."""
+    return min(start_us << min(times, 20), PAUSE_MAX_US)
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What a read-back shows of a write nobody knows the outcome of.
+
+    ``wanted``: the CRM's names of the fields that were written; ``differing``: the CRM's names of wanted fields whose value is not the wanted one; ``touched``: those of them that are not as the
+    ledger last knew them either, so somebody else has written them since.
+    """
+
+    record: Record
+    wanted: Collection[str]
+    differing: Sequence[str]
+    touched: Sequence[str]
+
+
+def settle(command: Command, evidence: Evidence, *, attempts_max: int, now_us: int) -> Next:
+    """What became of a write whose answer was lost, from what the CRM now holds.
+
+    Everything as wanted: it took effect (or somebody did the same). A record under our key is proof enough for a create, since
+    only we write that key; what differs in it is a person's later work, and the next pull reports it. Nothing there, or
+    values as before: it did not take effect, and may be tried again. A field that is neither as wanted nor as before was written
+    by a person: we do not write over what we have not seen, and the command is refused as a conflict.
+    """
+    record = evidence.record
+    again = Retry(
+        not_before_us=now_us + pause_us(RETRY_START_US, command.attempt), reason="not-applied", counted=True
+    )
+    spent = command.attempt >= attempts_max
+    gave_up = Refuse(category=Category.UNKNOWN_OUTCOME, code="attempts-exhausted")
+    match record.state:
+        case LeadState.GONE:
+            if command.operation is Operation.CREATE:
+                return gave_up if spent else again
+            return Refuse(category=Category.REMOVED, code="lead-removed")
+        case LeadState.ARCHIVED:
+            return Refuse(category=Category.REMOVED, code="lead-removed")
+        case LeadState.MERGED:
+            return Refuse(category=Category.MERGED, code="lead-merged", other=record.into)
+        case LeadState.CONVERTED:
+            return Refuse(category=Category.CONVERTED, code="lead-converted", successors=record.successors)
+        case LeadState.LIVE | LeadState.UNBOUND:
+            if not evidence.differing or command.operation is Operation.CREATE:
+                return Done(Accepted(crm_id=record.id, record=_ours_alone(command, evidence)))
+            if evidence.touched:
+                return Refuse(category=Category.CONFLICT, code="changed-in-crm", fields=tuple(evidence.touched))
+            return gave_up if spent else again
+        case _:
+            assert_never(record.state)
+
+
+def _ours_alone(command: Command, evidence: Evidence) -> Record:
+    """The record as far as it shows our own write: a person may have edited it between our lost answer and the read-back.
+
+    Fields that differ from what we wrote are left out, and of a new record that was modified after it was made every field that
+    we did not write, so the next pull reports them.
+    """
+    record = evidence.record
+    later = command.operation is Operation.CREATE and record.modified_us > record.created_us
+    fields = {
+        name: value
+        for name, value in record.fields.items()
+        if name not in evidence.differing and not (later and name not in evidence.wanted)
+    }
+    return msgspec.structs.replace(record, fields=fields)
+
+
+def final_state(next_step: Next) -> CommandState:
+    """The state in which a command stands after ``next_step``."""
+    match next_step:
+        case Done():
+            return CommandState.DONE
+        case Refuse():
+            return CommandState.PARKED if next_step.needs_person else CommandState.REFUSED
+        case Retry():
+            return CommandState.PENDING
+        case Settle():
+            return CommandState.UNKNOWN
+        case _:
+            assert_never(next_step)

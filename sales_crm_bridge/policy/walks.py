@@ -1,0 +1,179 @@
+"""Where a feed stands and where it goes next: the arithmetic of sweeps, windows, keysets and second passes.
+
+A *walk* is one way of going along a feed: the sweep, the incremental pass that stays ``horizon`` behind the CRM's clock, the
+second pass over the same feed that comes ``second_pass`` later and meets what became visible late, and the walk over removed
+records. Each walk has its own position and its own schedule.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, assert_never
+
+import msgspec
+
+from sales_crm_bridge.model import Cursor, Feed, FeedKind, Keyset, Paging, Position, Stream, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BACKOFF_START_US = 1_000_000
+BACKOFF_MAX_US = 15 * 60 * 1_000_000
+
+
+class Pass(enum.StrEnum):
+    """Which walk over its feed it is; the order is the order of urgency."""
+
+    FRESH = "fresh"
+    LATE = "late"
+    REMOVED = "removed"
+    SWEEP = "sweep"
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's pull schedule, in microseconds. See the tenant file's ``pull``."""
+
+    every_us: int
+    horizon_us: int
+    second_pass_us: int
+    removed_every_us: int
+    audit_every_us: int
+    page_size: int
+
+
+class Walk(msgspec.Struct, frozen=True, kw_only=True):
+    """One walk: its ``name`` is the key of its position in the ledger."""
+
+    name: str
+    feed: Feed
+    turn: Pass
+    every_us: int
+    delay_us: int = 0
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a walk stands. ``position`` None: between runs.
+
+    ``run``: the number of the run under way or, between runs, of the last one. ``begun_us``: where the next window begins, or the
+    CRM's clock when this sweep began. ``due_us``: our clock, no earlier try. ``failures``: in a row; ``told``: this run's first
+    failure was reported. ``resume``: a stream's token between runs. ``absent``: a sweep has read everything and now asks, by id, for
+    bound records that it did not see; the last id asked for.
+    """
+
+    run: int = 0
+    begun_us: int = 0
+    due_us: int = 0
+    failures: int = 0
+    told: bool = False
+    resume: str = ""
+    absent: str | None = None
+    position: Position | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Standing)
+
+
+def encode(standing: Standing) -> bytes:
+    """For the ledger."""
+    return _encode(standing)
+
+
+def decode(data: bytes | None) -> Standing | None:
+    """From the ledger; None gives None."""
+    return None if data is None else _decoder.decode(data)
+
+
+def walks(feeds: Sequence[Feed], pace: Pace) -> list[Walk]:
+    """The walks of these feeds, the most urgent first."""
+    found: list[Walk] = []
+    for feed in feeds:
+        match feed.kind:
+            case FeedKind.CHANGES:
+                found.append(
+                    Walk(name=feed.name, feed=feed, turn=Pass.FRESH, every_us=pace.every_us, delay_us=pace.horizon_us)
+                )
+                late_us = max(pace.second_pass_us, pace.horizon_us)
+                found.append(
+                    Walk(name=f"{feed.name}/late", feed=feed, turn=Pass.LATE, every_us=late_us, delay_us=late_us)
+                )
+            case FeedKind.STREAM:
+                found.append(Walk(name=feed.name, feed=feed, turn=Pass.FRESH, every_us=pace.every_us))
+            case FeedKind.REMOVED:
+                found.append(Walk(name=feed.name, feed=feed, turn=Pass.REMOVED, every_us=pace.removed_every_us))
+            case FeedKind.SWEEP:
+                found.append(Walk(name=feed.name, feed=feed, turn=Pass.SWEEP, every_us=pace.audit_every_us))
+            case _:
+                assert_never(feed.kind)
+    order = list(Pass)
+    return sorted(found, key=lambda walk: order.index(walk.turn))
+
+
+def first(walk: Walk, crm_now_us: int, pace: Pace, now_us: int) -> Standing:
+    """Where a walk begins on a connection's first day.
+
+    Changes begin a horizon before the sweep does, so what changes while the sweep is under way is met as well; the walk over
+    removed records waits for its turn, since nothing is bound yet.
+    """
+    due_us = now_us + walk.every_us if walk.turn is Pass.REMOVED else now_us
+    return Standing(begun_us=max(0, crm_now_us - pace.horizon_us - pace.second_pass_us), due_us=due_us)
+
+
+def begin(walk: Walk, standing: Standing, crm_now_us: int, step_us: int) -> Standing | None:
+    """The standing with which the next run of ``walk`` starts; None: there is nothing to read yet.
+
+    A window or keyset run ends at the CRM's clock less the walk's delay, rounded down to the grain of the CRM's times, so no
+    record can still appear below its end (but for the late ones, which the second pass meets).
+    """
+    hi_us = crm_now_us - walk.delay_us
+    hi_us -= hi_us % step_us
+    position: Position
+    match walk.feed.paging:
+        case Paging.WINDOW:
+            if hi_us <= standing.begun_us:
+                return None
+            position = Window(lo_us=standing.begun_us, hi_us=hi_us)
+        case Paging.KEYSET:
+            if hi_us <= standing.begun_us:
+                return None
+            position = Keyset(modified_us=standing.begun_us, hi_us=hi_us)
+        case Paging.CURSOR:
+            position = Cursor()
+        case Paging.STREAM:
+            position = Stream(token=standing.resume)
+        case _:
+            assert_never(walk.feed.paging)
+    begun_us = crm_now_us if walk.turn is Pass.SWEEP else standing.begun_us
+    return msgspec.structs.replace(
+        standing, run=standing.run + 1, begun_us=begun_us, position=position, failures=0, told=False
+    )
+
+
+def end(walk: Walk, standing: Standing, now_us: int) -> Standing:
+    """The standing between this run, now read to its end, and the next."""
+    begun_us = standing.begun_us
+    if isinstance(standing.position, Window | Keyset):
+        begun_us = standing.position.hi_us
+    resume = standing.position.token if isinstance(standing.position, Stream) else ""
+    return Standing(run=standing.run, begun_us=begun_us, due_us=now_us + walk.every_us, resume=resume)
+
+
+def failed(standing: Standing, now_us: int, retry_at_us: int) -> Standing:
+    """The same place, to be tried again after a pause that grows with the failures in a row, or when the CRM asked for."""
+    pause_us = min(BACKOFF_START_US << min(standing.failures, 20), BACKOFF_MAX_US)
+    return msgspec.structs.replace(
+        standing, failures=standing.failures + 1, told=True, due_us=max(now_us + pause_us, retry_at_us)
+    )
+
+
+def moved(standing: Standing, position: Position) -> Standing:
+    """The same run, one page further."""
+    return msgspec.structs.replace(standing, position=position, failures=0)
+
+
+def most_urgent(found: Sequence[Walk], standings: dict[str, Standing], now_us: int) -> tuple[Walk | None, int]:
+    """The walk to take a page of now (the first due one, in order of urgency), or None and when the next is due (our clock)."""
+    for walk in found:
+        if standings[walk.name].due_us <= now_us:
+            return walk, now_us
+    return None, min(standings[walk.name].due_us for walk in found)

@@ -1,0 +1,1 @@
+"""A world in one process and one seed: virtual time, no sockets, faults on purpose."""
