@@ -73,7 +73,7 @@ check: $(CHECKS) test ## The whole gate
 
 .PHONY: test
 test: venv ## All tests; those marked `real` skip unless scripts/services runs (REQUIRE_REAL=1: they fail)
-	$(STAGE) $@ pytest -q $(PYTEST_ARGS)
+	$(STAGE) $@ pytest $(PYTEST_ARGS)
 
 .PHONY: fix
 fix: venv ## Format and apply the linter's safe fixes
