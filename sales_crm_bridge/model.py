@@ -460,7 +460,7 @@ class Notice:
     dedupe: str
 
 
-class HookRefused(Exception):  # noqa: N818 - the port's word
+class HookRefused(Exception):
     """A delivery whose signature, age or form does not hold; ``code`` says which."""
 
     def __init__(self, code: str) -> None:

@@ -60,13 +60,13 @@ only a WRITE call can be answered with ``NoReply``. A talk may be closed at any 
 def ask(call: Call) -> Generator[tuple[Call, ...], tuple[Reply, ...], HttpReply]:
     """Make one reading call inside a talk: ``reply = yield from ask(call)``."""
     (reply,) = yield (call,)
-    assert isinstance(reply, HttpReply)  # noqa: S101 - the treaty above
+    assert isinstance(reply, HttpReply)
     return reply
 
 
 def tell(call: Call) -> Generator[tuple[Call, ...], tuple[Reply, ...], Reply]:
     """Make one writing call inside a talk; the reply may be a ``NoReply``."""
-    assert call.effect is Effect.WRITE  # noqa: S101 - a bug in the adapter, not a condition of the world
+    assert call.effect is Effect.WRITE
     (reply,) = yield (call,)
     return reply
 

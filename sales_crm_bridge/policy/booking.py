@@ -110,7 +110,8 @@ def accept(
     new = not held.fields
     time_us = record.modified_us or answered_us
     ours = Stamp(eyes.keyring.current_id, Origin.SALES, time_us, held.aggregate_version + 1)
-    values = eyes.sources({**wire, **{name: value for name, value in record.fields.items() if value is not None or name not in wire}})
+    shown_of_ours = {name: value for name, value in record.fields.items() if value is not None or name not in wire}
+    values = eyes.sources({**wire, **shown_of_ours})
     mine = written(mapping, wire)
     if new:
         states = blank(len(eyes.slot_fields), Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, 0), eyes.keyring)

@@ -27,9 +27,27 @@ if TYPE_CHECKING:
     from sales_crm_bridge.model import Record
     from sales_crm_bridge.state import Binding, Command
 
-SETTLE_START_US = 2_000_000
-RETRY_START_US = 1_000_000
-PAUSE_MAX_US = 10 * 60 * 1_000_000
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long and how often (settings ``push.*``): pauses double from their first up to ``pause_max_us``.
+
+    ``attempts_max``: tries of one write; ``settle_max``: read-backs of one unknown write.
+    """
+
+    attempts_max: int = 8
+    retry_first_us: int = 2_000_000
+    settle_first_us: int = 5_000_000
+    settle_max: int = 12
+    pause_max_us: int = 900_000_000
+
+    def retry_us(self, times: int) -> int:
+        """The pause after the ``times``-th failed try (from 0)."""
+        return min(self.retry_first_us << min(times, 30), self.pause_max_us)
+
+    def settle_us(self, times: int) -> int:
+        """The pause before the next read-back, after ``times`` of them."""
+        return min(self.settle_first_us << min(times, 30), self.pause_max_us)
+
 
 NEEDS_PERSON = frozenset(
     {
@@ -83,7 +101,7 @@ def before(command: Command, binding: Binding | None) -> Send | LookUp | Refuse:
         case LeadState.UNBOUND:
             return Send("") if creating else LookUp()
         case LeadState.LIVE:
-            assert binding is not None  # noqa: S101 - state came from it
+            assert binding is not None
             if creating and command.attempt == 0:
                 return Refuse(category=Category.DUPLICATE, code="lead-exists", other=binding.crm_id)
             return Send(binding.crm_id)
@@ -121,7 +139,7 @@ class Done(msgspec.Struct, frozen=True):
 Next = Done | Refuse | Retry | Settle
 
 
-def after(command: Command, outcome: Outcome, *, attempts_max: int, now_us: int) -> Next:
+def after(command: Command, outcome: Outcome, patience: Patience, now_us: int) -> Next:
     """What becomes of a command that was being sent in try ``command.attempt`` (from 1)."""
     match outcome:
         case Accepted():
@@ -132,21 +150,16 @@ def after(command: Command, outcome: Outcome, *, attempts_max: int, now_us: int)
             # Turned away before it could take effect: the account's trouble, not this command's, so it is never given up.
             return Retry(not_before_us=max(when, now_us), reason=reason, counted=False)
         case Unknown(reason=reason):
-            return Settle(not_before_us=now_us + pause_us(SETTLE_START_US, command.settle), reason=reason)
+            return Settle(not_before_us=now_us + patience.settle_us(command.settle), reason=reason)
         case _:
             assert_never(outcome)
-
-
-def pause_us(start_us: int, times: int) -> int:
-    """A pause that doubles with each time before it, up to ten minutes."""
-    return min(start_us << min(times, 20), PAUSE_MAX_US)
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What a read-back shows of a write nobody knows the outcome of.
 
-    ``wanted``: the CRM's names of the fields that were written; ``differing``: the CRM's names of wanted fields whose value is not the wanted one; ``touched``: those of them that are not as the
-    ledger last knew them either, so somebody else has written them since.
+    ``wanted``: the CRM's names of the fields that were written; ``differing``: those of them whose value is not the wanted one;
+    ``touched``: those of the differing ones that are not as the ledger last knew them either, so somebody else has written them.
     """
 
     record: Record
@@ -155,7 +168,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     touched: Sequence[str]
 
 
-def settle(command: Command, evidence: Evidence, *, attempts_max: int, now_us: int) -> Next:
+def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int) -> Next:
     """What became of a write whose answer was lost, from what the CRM now holds.
 
     Everything as wanted: it took effect (or somebody did the same). A record under our key is proof enough for a create, since
@@ -164,10 +177,8 @@ def settle(command: Command, evidence: Evidence, *, attempts_max: int, now_us: i
     by a person: we do not write over what we have not seen, and the command is refused as a conflict.
     """
     record = evidence.record
-    again = Retry(
-        not_before_us=now_us + pause_us(RETRY_START_US, command.attempt), reason="not-applied", counted=True
-    )
-    spent = command.attempt >= attempts_max
+    again = Retry(not_before_us=now_us + patience.retry_us(command.attempt - 1), reason="not-applied", counted=True)
+    spent = command.attempt >= patience.attempts_max
     gave_up = Refuse(category=Category.UNKNOWN_OUTCOME, code="attempts-exhausted")
     match record.state:
         case LeadState.GONE:
@@ -188,6 +199,13 @@ def settle(command: Command, evidence: Evidence, *, attempts_max: int, now_us: i
             return gave_up if spent else again
         case _:
             assert_never(record.state)
+
+
+def settle_later(command: Command, reason: str, retry_at_us: int, patience: Patience, now_us: int) -> Next:
+    """An unknown write that could not even be read back: later, and after ``settle_max`` tries a person must look."""
+    if command.settle >= patience.settle_max:
+        return Refuse(category=Category.UNKNOWN_OUTCOME, code="settle-exhausted")
+    return Settle(not_before_us=max(now_us + patience.settle_us(command.settle), retry_at_us), reason=reason)
 
 
 def _ours_alone(command: Command, evidence: Evidence) -> Record:

@@ -158,7 +158,11 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def look(
-    keyring: Keyring, states: FieldStates, sources: Sequence[str | bytes], stamp: Stamp, only: frozenset[int] | None = None
+    keyring: Keyring,
+    states: FieldStates,
+    sources: Sequence[str | bytes],
+    stamp: Stamp,
+    only: frozenset[int] | None = None,
 ) -> Seen:
     """Compare a record's ``sources`` with what is known, and take them as known.
 
@@ -167,7 +171,7 @@ def look(
     re-hashed with the current one; one whose key is no longer on the ring is learnt anew. ``only``: look at these slots alone.
     """
     now = keyring.hashes(sources)
-    assert now is not None  # noqa: S101 - the current key is always on its own ring
+    assert now is not None
     hashes, marks, stamps = list(states.hashes), bytearray(states.marks), list(states.stamps)
     fresh = len(stamps)
     learnt = msgspec.structs.replace(stamp, origin=Origin.LEARNT) if stamp.origin is Origin.CRM else stamp
@@ -209,5 +213,5 @@ def blank(slots: int, known_empty: Stamp | None = None, keyring: Keyring | None 
     if known_empty is None or keyring is None:
         return FieldStates((0,) * slots, bytes([_NEVER]) * slots, ())
     empty = keyring.hashes([""] * slots)
-    assert empty is not None  # noqa: S101 - the current key is always on its own ring
+    assert empty is not None
     return FieldStates(tuple(empty), bytes(slots), (known_empty,))

@@ -256,7 +256,7 @@ class _Page:
                 return
         occurred_us = record.modified_us or self.asked_us
         hashes = eyes.keyring.hashes(eyes.sources(record.fields))
-        assert hashes is not None  # noqa: S101 - the current key is always on its own ring
+        assert hashes is not None
         stamp = Stamp(eyes.keyring.current_id, Origin.LEARNT, occurred_us, 1)
         self.keep(
             Binding(
@@ -419,9 +419,7 @@ class _Page:
             )
         )
         self.removed += 1
-        self.drafts.append(
-            Converted(lead_id=binding.lead_id, version=version, record=record, occurred_us=occurred_us)
-        )
+        self.drafts.append(Converted(lead_id=binding.lead_id, version=version, record=record, occurred_us=occurred_us))
 
 
 def states_of(eyes: Look, binding: Binding) -> FieldStates:

@@ -64,11 +64,16 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         """Come back after ``seconds`` of virtual time."""
         done: asyncio.Future[None] = self._loop.create_future()
-        timer = self._loop.call_later(max(0.0, seconds), lambda: done.done() or done.set_result(None))
+        timer = self._loop.call_later(max(0.0, seconds), _wake, done)
         try:
             await done
         finally:
             timer.cancel()
+
+
+def _wake(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def run(main: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:

@@ -1,0 +1,84 @@
+"""The place where the work on one CRM account is done: everything push and pull share about one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sales_crm_bridge.facts import Scribe
+    from sales_crm_bridge.mapping import Mapping
+    from sales_crm_bridge.policy.commands import Patience
+    from sales_crm_bridge.policy.sight import Look
+    from sales_crm_bridge.policy.walks import Pace
+    from sales_crm_bridge.ports import Clock, CrmAdapter, Ledger, Speaker
+    from sales_crm_bridge.state import Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushRules:
+    """A tenant's push settings. ``refuse_behind``: a later command of a parked lead is refused, else it waits."""
+
+    batch: int
+    in_flight: int
+    refuse_behind: bool
+    patience: Patience
+
+
+@dataclass(slots=True)
+class Books:
+    """The order of work on the account's bindings: one writer at a time, and no look at a lead while a write to it is under way.
+
+    ``writing``: leads whose write has no known outcome yet. Push adds them under the lock before it calls, and takes them out
+    under the lock when the outcome is in the ledger; pull leaves the lock and waits while a lead of its page is among them.
+    So a page that shows our own write is always compared with the binding that knows of it.
+    """
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writing: set[str] = field(default_factory=set)
+    _freed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def begin(self, leads: Iterable[str]) -> None:
+        """A write to these leads is about to be made."""
+        self.writing.update(leads)
+
+    def end(self, leads: Iterable[str]) -> None:
+        """The outcome of the writes to these leads is in the ledger."""
+        self.writing.difference_update(leads)
+        self._freed.set()
+
+    async def freed(self) -> None:
+        """Come back when some lead has been taken out since."""
+        self._freed.clear()
+        await self._freed.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """One connection, ready to work: who it is, and the hands that act for it under lease ``fence``.
+
+    ``outbox_max``: facts waiting in the outbox at which pull and push pause.
+    """
+
+    conn: int
+    tenant: str
+    adapter: CrmAdapter
+    mapping: Mapping
+    eyes: Look
+    scribe: Scribe
+    speaker: Speaker
+    ledger: Ledger
+    clock: Clock
+    fence: Fence
+    pace: Pace
+    push: PushRules
+    outbox_max: int
+    books: Books = field(default_factory=Books)
+
+    async def room(self) -> None:
+        """Come back when the outbox has room (rule 13: a full one pauses the work, and loses nothing)."""
+        while (await self.ledger.outbox_depth())[0] >= self.outbox_max:
+            await self.ledger.wait((), 1.0)

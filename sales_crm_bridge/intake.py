@@ -1,0 +1,163 @@
+"""Intake: the intent topic into the ledger. One batch is one transaction; our place in the topic is written with it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar, assert_never
+
+import msgspec
+
+from sales_crm_bridge import contract, gate
+from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
+from sales_crm_bridge.model import Assigned, Batch, OutOfRange, Revoked, SourceFault
+from sales_crm_bridge.state import DeadLetter, Gap, InboxRow, Intake, NewCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from sales_crm_bridge.gate import Ownership
+    from sales_crm_bridge.model import IntentRecord, TopicPartition
+    from sales_crm_bridge.ports import Clock, IntentSource, Ledger
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 1.0
+GAP_FEED = "intents"
+
+
+class Tenancy(msgspec.Struct, frozen=True):
+    """Who is served now: who owns each tenant's leads and since when, and the number of each one's connection."""
+
+    ownership: Mapping[str, Ownership]
+    conns: Mapping[str, int]
+    earliest_us: int
+
+
+class Intaker:
+    """Takes intents in. ``tenancy`` is asked anew for every batch, so a changed tenant file holds from the next batch on."""
+
+    def __init__(self, ledger: Ledger, source: IntentSource, clock: Clock, tenancy: Callable[[], Tenancy]) -> None:
+        self._ledger = ledger
+        self._source = source
+        self._clock = clock
+        self._tenancy = tenancy
+        self.passed_over: Counter[str] = Counter()
+        self.taken = self.repeated = self.dead = 0
+        self.trouble = ""
+
+    async def run(self) -> None:
+        """Until the source is closed."""
+        async for taken in self._source.batches():
+            match taken:
+                case Batch(records):
+                    await self._persist(self._decide(records))
+                case Assigned(partitions):
+                    await self._start(partitions)
+                case Revoked():
+                    pass
+                case OutOfRange():
+                    await self._out_of_range(taken)
+                case SourceFault(code, message, fatal):
+                    self.trouble = code
+                    if fatal:
+                        raise EnvironmentFault(
+                            code,
+                            message,
+                            place=contract.INTENT_TOPIC,
+                            remedy="see `sales-crm-bridge check --online` for what Kafka lacks",
+                        )
+                    log.warning("the intent topic is away: %s", code)
+                case _:
+                    assert_never(taken)
+
+    async def _start(self, partitions: Sequence[TopicPartition]) -> None:
+        """Begin where the ledger says we stand, and on the very first day at the time of the earliest ``from``."""
+        topic = contract.INTENT_TOPIC
+        known = await self._patiently(lambda: self._ledger.places(topic))
+        first = -max(1, self._tenancy().earliest_us // 1000)
+        await self._source.start_at({place: known.get(place, first) for place in partitions})
+        self.trouble = ""
+
+    def _decide(self, records: Sequence[IntentRecord]) -> Intake:
+        tenancy = self._tenancy()
+        now_us = self._clock.now_us()
+        rows: list[InboxRow] = []
+        dead: list[DeadLetter] = []
+        offsets: dict[TopicPartition, int] = {}
+        for record in records:
+            offsets[(record.topic, record.partition)] = record.offset + 1
+            intent = contract.read_intent(record.value, record.headers)
+            if isinstance(intent, contract.Unreadable):
+                dead.append(self._dead_letter(record, intent, now_us))
+                continue
+            decision = gate.decide(tenancy.ownership, intent.tenant_id, intent.name, intent.occurred_us)
+            if isinstance(decision, gate.NotOurs):
+                self.passed_over[decision.reason] += 1
+                continue
+            command = NewCommand(
+                conn=tenancy.conns[intent.tenant_id],
+                lead_id=intent.aggregate_id,
+                operation=intent.operation,
+                payload=record.value,
+                occurred_us=intent.occurred_us,
+            )
+            rows.append(InboxRow(tenant=intent.tenant_id, message_id=intent.message_id, command=command))
+        return Intake(rows=rows, dead=dead, offsets=offsets, now_us=now_us)
+
+    def _dead_letter(self, record: IntentRecord, why: contract.Unreadable, now_us: int) -> DeadLetter:
+        return DeadLetter(
+            source=f"{record.topic}[{record.partition}]@{record.offset}",
+            tenant=why.tenant_id,
+            lead_id=why.aggregate_id,
+            code=why.code,
+            message=why.message,
+            remedy=why.remedy,
+            key=record.key,
+            payload=record.value,
+            headers=msgspec.msgpack.encode(record.headers),
+            created_us=now_us,
+        )
+
+    async def _persist(self, intake: Intake) -> None:
+        new = await self._patiently(lambda: self._ledger.take(intake))
+        self.taken += sum(new)
+        self.repeated += len(new) - sum(new)
+        self.dead += len(intake.dead)
+        self.trouble = ""
+        await self._source.mark(dict(intake.offsets))
+
+    async def _out_of_range(self, lost: OutOfRange) -> None:
+        """The broker has trimmed what we had not read: open a gap for every tenant that may have lost intents, then go on."""
+        resume = lost.low if lost.wanted < lost.low else lost.high
+        now_us = self._clock.now_us()
+        topic, partition = lost.partition
+        gaps = [
+            Gap(
+                id=hashlib.blake2b(f"{conn}/{topic}/{partition}/{lost.wanted}".encode(), digest_size=8).hexdigest(),
+                conn=conn,
+                feed=GAP_FEED,
+                from_us=0,
+                to_us=now_us,
+                cause=f"{topic}[{partition}] offsets {lost.wanted}..{resume} are gone",
+                opened_us=now_us,
+            )
+            for conn in sorted(set(self._tenancy().conns.values()))
+        ]
+        log.error("offsets %d..%d of %s[%d] are gone: a gap is open", lost.wanted, resume, topic, partition)
+        await self._persist(Intake(rows=(), dead=(), offsets={lost.partition: resume}, now_us=now_us, gaps=gaps))
+        await self._source.start_at({lost.partition: resume})
+
+    async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Take a step of the ledger, again and again while it is busy or away: the topic keeps what we have not taken."""
+        while True:
+            try:
+                return await step()
+            except (LedgerBusy, EnvironmentFault) as fault:
+                self.trouble = fault.code
+                log.warning("intake waits for the ledger: %s", fault.code)
+                await self._clock.sleep(PAUSE_S)
+

@@ -1,0 +1,88 @@
+"""Keep leases: which accounts this process owns, under which epoch, and until when by its own clock."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge.errors import LedgerBusy
+from sales_crm_bridge.state import Fence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.ports import Clock, Ledger
+
+log = logging.getLogger(__name__)
+
+PROCESS = "process/"
+
+
+class Keeper:
+    """Holds a fair share of the leases that are wanted, renews them together, gives up what it could not renew in time.
+
+    A lease lasts ``ttl_s``; ``turn`` is to be called about every third of it. Between turns ``holds`` tells, by our own clock, whether
+    a lease may still be acted under: after its end no call is made under it, even if nobody has taken it yet.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock, holder: str, ttl_s: float) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._ttl_us = round(ttl_s * 1e6)
+        self.holder = holder
+        self._held: dict[str, int] = {}
+        self._until_us = 0
+
+    def holds(self, name: str) -> Fence | None:
+        """The fence of lease ``name`` if this process holds it now."""
+        epoch = self._held.get(name)
+        if epoch is None or self._clock.now_us() >= self._until_us:
+            return None
+        return Fence(lease=name, holder=self.holder, epoch=epoch)
+
+    def still(self, fence: Fence) -> bool:
+        """Whether ``fence`` may still be acted under."""
+        return self.holds(fence.lease) == fence
+
+    async def turn(self, wanted: Sequence[str]) -> dict[str, Fence]:
+        """Renew what we hold, take what is free up to our share, give back what is too much; gives what is held now.
+
+        The share is the number of ``wanted`` leases over the number of live processes, rounded up. A ledger that is busy or
+        away costs the leases only when their time is over.
+        """
+        now_us = self._clock.now_us()
+        until_us = now_us + self._ttl_us
+        me = PROCESS + self.holder
+        try:
+            held = await self._ledger.leases_renew(self.holder, now_us, until_us)
+            if me not in held:
+                held |= await self._ledger.leases_take([me], self.holder, now_us, until_us)
+            everything = await self._ledger.leases()
+            alive = sum(lease.name.startswith(PROCESS) and lease.until_us > now_us for lease in everything)
+            share = -(-len(wanted) // max(1, alive))
+            mine = [name for name in wanted if name in held]
+            taken = {lease.name for lease in everything if lease.until_us > now_us}
+            if len(mine) < share:
+                free = [name for name in wanted if name not in taken][: share - len(mine)]
+                if free:
+                    held |= await self._ledger.leases_take(free, self.holder, now_us, until_us)
+            surplus = [name for name in held if name not in wanted and name != me] + mine[share:]
+            if surplus:
+                await self._ledger.leases_drop(self.holder, surplus)
+                held = {name: epoch for name, epoch in held.items() if name not in surplus}
+        except LedgerBusy as fault:
+            log.warning("leases could not be renewed: %s", fault.code)
+            return self._now()
+        self._held, self._until_us = held, until_us
+        return self._now()
+
+    def _now(self) -> dict[str, Fence]:
+        fences = {name: self.holds(name) for name in sorted(self._held) if not name.startswith(PROCESS)}
+        return {name: fence for name, fence in fences.items() if fence is not None}
+
+    async def drop_all(self) -> None:
+        """Give everything back: the last thing before a process ends."""
+        names = sorted(self._held)
+        self._held = {}
+        if names:
+            await self._ledger.leases_drop(self.holder, names)

@@ -1,0 +1,388 @@
+"""Pull: read what changed in the CRM, page by page, and tell of it. One page is one transaction."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sales_crm_bridge.errors import BridgeError, CrmUnavailable, QuotaExhausted
+from sales_crm_bridge.model import FeedKind, LeadState, Record, Ref, chunks
+from sales_crm_bridge.policy import sight, walks
+from sales_crm_bridge.state import Commit, DeadLetter, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.desk import Desk
+    from sales_crm_bridge.model import Page, Raw
+    from sales_crm_bridge.policy.sight import Book
+    from sales_crm_bridge.policy.walks import Standing, Walk
+    from sales_crm_bridge.state import Binding
+
+log = logging.getLogger(__name__)
+
+READ_BATCH = 100
+
+
+class Puller:
+    """Walks the feeds of one connection. Make one per lease; ``step`` does the next thing that is due."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._walks = walks.walks(desk.adapter.feeds(), desk.pace)
+        self._standings: dict[str, Standing] = {}
+        self._runs: dict[str, Run] = {}
+        self._facts = 0
+
+    async def open(self) -> None:
+        """Take up the walks where the ledger says they stand; a walk it does not know begins now."""
+        desk = self._desk
+        now_us = desk.clock.now_us()
+        stored = await desk.ledger.positions(desk.conn)
+        begun: dict[str, bytes] = {}
+        for walk in self._walks:
+            standing = walks.decode(stored.get(walk.name))
+            if standing is None:
+                standing = walks.first(walk, desk.speaker.crm_now_us(), desk.pace, now_us)
+                begun[walk.name] = walks.encode(standing)
+            self._standings[walk.name] = standing
+        running = {run.feed: run for run in await desk.ledger.runs(desk.conn, 200) if run.state == "running"}
+        self._runs = {name: run for name, run in running.items() if run.number == self._run_of(name)}
+        self._facts = next((row.facts for row in await desk.ledger.connections() if row.conn == desk.conn), 0)
+        if begun:
+            await desk.ledger.commit(desk.fence, Commit(conn=desk.conn, positions=begun))
+
+    def _run_of(self, name: str) -> int:
+        standing = self._standings.get(name)
+        return standing.run if standing is not None else -1
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """Where each walk stands, for status."""
+        return dict(self._standings)
+
+    def imported(self) -> bool:
+        """Whether the first sweep has been read to its end."""
+        sweep = next(walk for walk in self._walks if walk.turn is walks.Pass.SWEEP)
+        standing = self._standings[sweep.name]
+        return standing.run > 1 or (standing.run == 1 and standing.position is None and standing.absent is None)
+
+    def hurry(self) -> None:
+        """Make the incremental walks due now: something has hinted at a change."""
+        for walk in self._walks:
+            if walk.turn is walks.Pass.FRESH:
+                standing = self._standings[walk.name]
+                self._standings[walk.name] = msgspec.structs.replace(standing, due_us=0)
+
+    async def step(self) -> float:
+        """Take one page of the most urgent walk that is due; gives the seconds until the next is (0: now).
+
+        Raises ``ConnectionStopped`` and ``LeaseLost``; an unavailable CRM is written down and tried again later.
+        """
+        desk = self._desk
+        now_us = desk.clock.now_us()
+        walk, due_us = walks.most_urgent(self._walks, self._standings, now_us)
+        if walk is None:
+            return max(0.0, (due_us - now_us) / 1e6)
+        await desk.room()
+        try:
+            await self._advance(walk)
+        except CrmUnavailable as fault:
+            await self._failed(walk, fault)
+        return 0.0
+
+    async def _advance(self, walk: Walk) -> None:
+        desk = self._desk
+        standing = self._standings[walk.name]
+        if standing.position is None and standing.absent is None:
+            started = walks.begin(walk, standing, desk.speaker.crm_now_us(), desk.adapter.capabilities.time_step_us)
+            if started is None:
+                due_us = desk.clock.now_us() + min(walk.every_us, desk.pace.every_us)
+                self._standings[walk.name] = msgspec.structs.replace(standing, due_us=due_us)
+                return
+            standing = self._standings[walk.name] = started
+            self._runs[walk.name] = Run(
+                conn=desk.conn,
+                feed=walk.name,
+                number=standing.run,
+                state="running",
+                started_us=desk.clock.now_us(),
+            )
+        if standing.absent is not None:
+            await self._ask_for_absent(walk, standing)
+        else:
+            await self._page(walk, standing)
+
+    # --- a page -------------------------------------------------------------------------------------------------------
+
+    async def _page(self, walk: Walk, standing: Standing) -> None:
+        desk = self._desk
+        assert standing.position is not None
+        limit = min(walk.feed.page_max, desk.pace.page_size)
+        asked_us = desk.clock.now_us()
+        page = await desk.speaker.converse(
+            desk.adapter.pull(walk.feed, standing.position, limit), purpose=self._purpose(walk)
+        )
+        after = walks.moved(standing, page.next)
+        if page.done and walk.feed.kind is FeedKind.SWEEP:
+            after = msgspec.structs.replace(after, absent="")
+        finished = page.done and after.absent is None
+        await self._take(walk, after, page, asked_us, finished=finished)
+
+    def _purpose(self, walk: Walk) -> str:
+        if walk.turn is walks.Pass.SWEEP:
+            return "audit" if self.imported() else "backfill"
+        return "pull"
+
+    async def _take(self, walk: Walk, after: Standing, page: Page, asked_us: int, *, finished: bool) -> None:
+        """Compare a page with the bindings and commit what it means; waits while a lead of it is being written to."""
+        desk = self._desk
+        eyes = desk.eyes
+        prints = eyes.keyring.fingerprints([raw.data for raw in page.raws], desk.mapping.version)
+        ids = [raw.id for raw in page.raws]
+        decoded: dict[str, Record] = {}
+        while True:
+            async with desk.books.lock:
+                known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
+                fresh, seen = self._sort(page.raws, prints, known)
+                records, dead = self._decode(fresh, decoded)
+                by_crm, by_lead = await self._neighbours(records, known)
+                if not (desk.books.writing and self._busy(records, by_crm)):
+                    sure = await self._confirm(records, by_crm)
+                    if sure is not records:
+                        records = sure
+                        by_crm, by_lead = await self._neighbours(records, known)
+                    printed = {raw.id: prints[at] for at, raw in enumerate(page.raws)}
+                    sightings = [sight.Sighting(record, printed.get(record.id, b"")) for record in records]
+                    book = sight.read_page(
+                        eyes,
+                        sightings,
+                        by_crm,
+                        by_lead,
+                        asked_us=asked_us,
+                        sweep=self._sweep(),
+                        importing=not self.imported(),
+                    )
+                    sweep = self._sweep() if walk.turn is walks.Pass.SWEEP else 0
+                    await self._commit(walk, after, book, len(ids), seen, sweep, dead, finished=finished)
+                    return
+            await desk.books.freed()
+
+    def _sweep(self) -> int:
+        """The number of the sweep under way, or of the last one: what any walk sees alive counts as seen by it."""
+        return max(self._standings[walk.name].run for walk in self._walks if walk.turn is walks.Pass.SWEEP)
+
+    @staticmethod
+    def _sort(raws: Sequence[Raw], prints: Sequence[bytes], known: dict[str, Binding]) -> tuple[list[Raw], list[str]]:
+        """Raws that must be decoded, and the ids of those that are as they were."""
+        fresh: list[Raw] = []
+        seen: list[str] = []
+        for raw, print_ in zip(raws, prints, strict=True):
+            binding = known.get(raw.id)
+            if binding is not None and binding.fingerprint == print_ and binding.crm_id == raw.id:
+                seen.append(raw.id)
+            else:
+                fresh.append(raw)
+        return fresh, seen
+
+    def _decode(self, raws: Sequence[Raw], decoded: dict[str, Record]) -> tuple[list[Record], list[DeadLetter]]:
+        """The records of ``raws``; one that cannot be decoded becomes a dead letter and holds back no other."""
+        desk = self._desk
+        todo = [raw for raw in raws if raw.id not in decoded]
+        dead: list[DeadLetter] = []
+        try:
+            for raw, record in zip(todo, desk.adapter.decode(todo), strict=True):
+                decoded[raw.id] = record
+        except (msgspec.MsgspecError, BridgeError, ValueError, KeyError, TypeError):
+            for raw in todo:
+                try:
+                    (decoded[raw.id],) = desk.adapter.decode([raw])
+                except (msgspec.MsgspecError, BridgeError, ValueError, KeyError, TypeError) as fault:
+                    dead.append(self._undecodable(raw, fault))
+        return [decoded[raw.id] for raw in raws if raw.id in decoded], dead
+
+    def _undecodable(self, raw: Raw, fault: Exception) -> DeadLetter:
+        desk = self._desk
+        return DeadLetter(
+            source=f"{desk.tenant}/record/{raw.id}@{raw.version}",
+            tenant=desk.tenant,
+            lead_id="",
+            code="crm.record-unreadable",
+            message=f"a record of {desk.adapter.name} has a shape that the adapter does not know ({type(fault).__name__})",
+            remedy="report the shape of the record to the maintainers; it is read again when it changes or the bridge is upgraded",
+            key=raw.id.encode(),
+            payload=raw.data,
+            headers=b"",
+            created_us=desk.clock.now_us(),
+        )
+
+    async def _neighbours(
+        self, records: Sequence[Record], known: dict[str, Binding]
+    ) -> tuple[dict[str, Binding], dict[str, Binding]]:
+        """Bindings of the records' own ids, of what was merged into them, and of the leads their keys or new ids name."""
+        desk = self._desk
+        merged = [other for record in records for other in record.merged_ids if other not in known]
+        merged += [record.into for record in records if record.into]
+        by_crm = known | await desk.ledger.bindings_by_crm_id(desk.conn, merged) if merged else known
+        names: list[str] = []
+        for record in records:
+            if record.id in known and known[record.id].crm_id == record.id:
+                continue
+            if record.key:
+                names.append(record.key)
+            names.append(desk.eyes.derive(record.id))
+        by_lead = await desk.ledger.bindings_by_lead(desk.conn, names) if names else {}
+        return by_crm, by_lead
+
+    def _busy(self, records: Sequence[Record], by_crm: dict[str, Binding]) -> bool:
+        writing = self._desk.books.writing
+        return any(
+            record.key in writing or ((known := by_crm.get(record.id)) is not None and known.lead_id in writing)
+            for record in records
+        )
+
+    async def _confirm(self, records: list[Record], by_crm: dict[str, Binding]) -> list[Record]:
+        """The records, doubtful ones as a read straight from the CRM shows them (the very list, if none is)."""
+        desk = self._desk
+        doubts = [record.id for record in records if sight.doubtful(record, by_crm.get(record.id))]
+        if not doubts:
+            return records
+        sure: dict[str, Record] = {}
+        for names in chunks(doubts, READ_BATCH):
+            refs = [Ref(id=name) for name in names]
+            found = await desk.speaker.converse(desk.adapter.read(refs), purpose="pull")
+            sure.update(zip(names, found, strict=True))
+        return await self._with_survivors([sure.get(record.id, record) for record in records])
+
+    # --- the end of a sweep: who was not there ------------------------------------------------------------------------
+
+    async def _ask_for_absent(self, walk: Walk, standing: Standing) -> None:
+        """Ask by id for the next bound records that the sweep did not see; absence in a list is no proof by itself."""
+        desk = self._desk
+        assert standing.absent is not None
+        unseen = await desk.ledger.bindings_unseen(desk.conn, standing.run, standing.absent, READ_BATCH)
+        if not unseen:
+            book = sight.Book(bindings=[], drafts=[], aliases=[], changed=0, unchanged=0, removed=0, stale=0)
+            after = msgspec.structs.replace(standing, absent=None)
+            await self._commit(walk, after, book, 0, [], 0, [], finished=True)
+            return
+        after = msgspec.structs.replace(standing, absent=unseen[-1].crm_id)
+        refs = [Ref(id=binding.crm_id) for binding in unseen]
+        asked_us = desk.clock.now_us()
+        records = await desk.speaker.converse(desk.adapter.read(refs), purpose="audit")
+        records = await self._with_survivors(records)
+        while True:
+            async with desk.books.lock:
+                known = await desk.ledger.bindings_by_crm_id(desk.conn, [record.id for record in records])
+                by_crm, by_lead = await self._neighbours(records, known)
+                if not (desk.books.writing and self._busy(records, by_crm)):
+                    sightings = [sight.Sighting(record, b"") for record in records]
+                    book = sight.read_page(
+                        desk.eyes, sightings, by_crm, by_lead, asked_us=asked_us, sweep=standing.run, importing=False
+                    )
+                    alive = [record.id for record in records if record.state is LeadState.LIVE]
+                    await self._commit(walk, after, book, 0, alive, standing.run, [], finished=False)
+                    return
+            await desk.books.freed()
+
+    async def _with_survivors(self, records: list[Record]) -> list[Record]:
+        """Put the survivors of merged records before them, so that a binding can move to a record the ledger does not know."""
+        into = sorted({record.into for record in records if record.state is LeadState.MERGED and record.into})
+        if not into:
+            return records
+        refs = [Ref(id=name) for name in into]
+        survivors = await self._desk.speaker.converse(self._desk.adapter.read(refs), purpose="audit")
+        lost: dict[str, list[str]] = {}
+        for record in records:
+            if record.into:
+                lost.setdefault(record.into, []).append(record.id)
+        told = [
+            msgspec.structs.replace(one, merged_ids=tuple(dict.fromkeys((*one.merged_ids, *lost.get(one.id, ())))))
+            for one in survivors
+            if one.state is LeadState.LIVE
+        ]
+        return told + records
+
+    # --- commit -------------------------------------------------------------------------------------------------------
+
+    async def _commit(
+        self,
+        walk: Walk,
+        after: Standing,
+        book: Book,
+        read: int,
+        seen: Sequence[str],
+        sweep: int,
+        dead: Sequence[DeadLetter],
+        *,
+        finished: bool,
+    ) -> None:
+        desk = self._desk
+        now_us = desk.clock.now_us()
+        run = self._runs.get(walk.name) or Run(
+            conn=desk.conn, feed=walk.name, number=after.run, state="running", started_us=now_us
+        )
+        run = msgspec.structs.replace(
+            run,
+            read=run.read + read,
+            changed=run.changed + book.changed,
+            unchanged=run.unchanged + book.unchanged + (len(seen) if read else 0),
+            removed=run.removed + book.removed,
+            stale=run.stale + book.stale,
+        )
+        rows = desk.scribe.leads(book.drafts, run_id=desk.scribe.run_id(run), now_us=now_us)
+        facts = None
+        if finished:
+            run = msgspec.structs.replace(run, state="completed", finished_us=now_us)
+            facts = self._facts + 1
+            rows.append(desk.scribe.sync_completed(run, walk, version=facts, lag_us=self._lag_us(after), now_us=now_us))
+            after = walks.end(walk, after, now_us)
+        commit = Commit(
+            conn=desk.conn,
+            bindings=book.bindings,
+            aliases=book.aliases,
+            seen=(sweep, seen if sweep else ()),
+            outbox=rows,
+            dead=dead,
+            positions={walk.name: walks.encode(after)},
+            runs=(run,),
+            facts=facts,
+        )
+        await desk.ledger.commit(desk.fence, commit)
+        self._standings[walk.name] = after
+        self._runs[walk.name] = run
+        if facts is not None:
+            self._facts = facts
+
+    def _lag_us(self, standing: Standing) -> int:
+        """How far behind the CRM's clock this walk is read: its window's end, or when the sweep began."""
+        reached_us = getattr(standing.position, "hi_us", 0) or standing.begun_us
+        return max(0, self._desk.speaker.crm_now_us() - reached_us)
+
+    async def _failed(self, walk: Walk, fault: CrmUnavailable) -> None:
+        """Write down that a run met an obstacle; the first time of a run, tell it as a fact."""
+        desk = self._desk
+        now_us = desk.clock.now_us()
+        standing = self._standings[walk.name]
+        run = self._runs.get(walk.name)
+        after = walks.failed(standing, now_us, fault.retry_at_us)
+        rows, facts, runs = [], None, []
+        if not standing.told and run is not None and run.state == "running":
+            facts = self._facts + 1
+            run = msgspec.structs.replace(run, code=fault.code)
+            rows.append(desk.scribe.sync_failed(run, walk, fault, version=facts, now_us=now_us))
+            runs.append(run)
+        await desk.ledger.commit(
+            desk.fence,
+            Commit(conn=desk.conn, outbox=rows, positions={walk.name: walks.encode(after)}, runs=runs, facts=facts),
+        )
+        state = "quota" if isinstance(fault, QuotaExhausted) else "unavailable"
+        await desk.ledger.connection_say(desk.conn, state, fault.code, fault.message, fault.remedy, now_us)
+        log.warning("pull of %s stays where it is: %s", walk.name, fault.code, extra={"tenant": desk.tenant})
+        self._standings[walk.name] = after
+        if run is not None:
+            self._runs[walk.name] = run
+        if facts is not None:
+            self._facts = facts

@@ -1,0 +1,83 @@
+"""Relay: the outbox to Kafka. A fact leaves the outbox only when Kafka has acknowledged it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge.contract import key_of
+from sales_crm_bridge.state import DeadLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.model import Published
+    from sales_crm_bridge.ports import Clock, FactSink, Ledger
+    from sales_crm_bridge.state import Fence, OutboxRow
+
+log = logging.getLogger(__name__)
+
+
+def settled(rows: Sequence[OutboxRow], published: Published) -> list[int]:
+    """The rows that are done: acknowledged, with no earlier row of the same key still open.
+
+    An acknowledged row behind an open one of its key is published again after it (same ``message_id``), so that the last fact of
+    a key on the topic is the newest.
+    """
+    acked = set(published.acked)
+    refused = {seq for seq, _ in published.refused}
+    if len(acked) + len(refused) == len(rows):
+        return [row.seq for row in rows if row.seq in acked]
+    blocked: set[bytes] = set()
+    done: list[int] = []
+    for row in rows:
+        key = key_of(row.fact)
+        if row.seq in refused:
+            continue
+        if row.seq not in acked or key in blocked:
+            blocked.add(key)
+        else:
+            done.append(row.seq)
+    return done
+
+
+class Relay:
+    """Publishes the outbox in order under lease ``fence``."""
+
+    def __init__(self, ledger: Ledger, sink: FactSink, clock: Clock, batch: int) -> None:
+        self._ledger = ledger
+        self._sink = sink
+        self._clock = clock
+        self._batch = batch
+        self.trouble = ""
+
+    async def step(self, fence: Fence) -> int:
+        """Publish the oldest facts, one batch; gives how many are done. 0 with ``trouble`` set: Kafka is away."""
+        rows = await self._ledger.outbox_read(0, self._batch)
+        if not rows:
+            self.trouble = ""
+            return 0
+        published = await self._sink.publish(rows)
+        done = settled(rows, published)
+        dead = [(seq, self._dead(seq, code, rows)) for seq, code in published.refused]
+        if done or dead:
+            await self._ledger.outbox_done(fence, done, dead)
+        self.trouble = published.reason if len(done) + len(dead) < len(rows) else ""
+        if self.trouble:
+            log.warning("facts wait for Kafka: %s", self.trouble)
+        return len(done) + len(dead)
+
+    def _dead(self, seq: int, code: str, rows: Sequence[OutboxRow]) -> DeadLetter:
+        row = next(row for row in rows if row.seq == seq)
+        return DeadLetter(
+            source=f"fact {row.message_id}",
+            tenant=key_of(row.fact).partition(b"/")[0].decode(errors="replace"),
+            lead_id="",
+            code="relay.refused",
+            message=f"Kafka refuses this fact for good: {code}",
+            remedy="raise max.message.bytes of the topic, or make the mapped fields smaller; then redrive it",
+            key=key_of(row.fact),
+            payload=row.fact,
+            headers=b"",
+            created_us=self._clock.now_us(),
+        )

@@ -1,0 +1,191 @@
+"""What becomes of a command, row by row."""
+
+from __future__ import annotations
+
+import pytest
+
+from sales_crm_bridge.model import (
+    Accepted,
+    Category,
+    Deferred,
+    LeadState,
+    Operation,
+    Outcome,
+    Record,
+    Rejected,
+    Scalar,
+    Unknown,
+)
+from sales_crm_bridge.policy import commands
+from sales_crm_bridge.policy.commands import Done, Evidence, LookUp, Patience, Refuse, Retry, Send, Settle
+from sales_crm_bridge.state import Binding, Command, CommandState
+
+NOW = 1_000_000_000
+PATIENCE = Patience(attempts_max=5, settle_max=3)
+
+
+def command(operation: Operation = Operation.REVISE, attempt: int = 1, settle: int = 0) -> Command:
+    return Command(
+        seq=7,
+        conn=1,
+        tenant="acme",
+        message_id="m-1",
+        lead_id="L-9",
+        operation=operation,
+        payload=b"",
+        occurred_us=1,
+        attempt=attempt,
+        settle=settle,
+    )
+
+
+def binding(state: LeadState) -> Binding:
+    return Binding(
+        conn=1, lead_id="L-9", crm_id="512" if state is LeadState.LIVE else "", state=state, aggregate_version=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "attempt", "state", "expected"),
+    [
+        (Operation.CREATE, 0, None, Send("")),
+        (Operation.CREATE, 0, LeadState.UNBOUND, Send("")),
+        (Operation.CREATE, 0, LeadState.LIVE, Refuse(category=Category.DUPLICATE, code="lead-exists", other="512")),
+        (Operation.CREATE, 1, LeadState.LIVE, Send("512")),
+        (Operation.REVISE, 0, None, LookUp()),
+        (Operation.QUALIFY, 0, LeadState.UNBOUND, LookUp()),
+        (Operation.QUALIFY, 0, LeadState.LIVE, Send("512")),
+        (Operation.REVISE, 0, LeadState.ARCHIVED, Refuse(category=Category.REMOVED, code="lead-removed")),
+        (Operation.REVISE, 0, LeadState.GONE, Refuse(category=Category.REMOVED, code="lead-removed")),
+        (Operation.CREATE, 0, LeadState.MERGED, Refuse(category=Category.MERGED, code="lead-merged")),
+        (Operation.DISQUALIFY, 0, LeadState.CONVERTED, Refuse(category=Category.CONVERTED, code="lead-converted")),
+    ],
+)
+def test_before_the_write(operation: Operation, attempt: int, state: LeadState | None, expected: object) -> None:
+    """What is known of the lead decides whether a command is written, looked up, or refused once and for all."""
+    known = None if state is None else binding(state)
+    assert commands.before(command(operation, attempt), known) == expected
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected", "state"),
+    [
+        (Accepted(crm_id="512", record=None), Done(Accepted(crm_id="512", record=None)), CommandState.DONE),
+        (
+            Rejected(category=Category.VALIDATION, code="BAD", fields=("email",)),
+            Refuse(category=Category.VALIDATION, code="BAD", fields=("email",)),
+            CommandState.PARKED,
+        ),
+        (
+            Rejected(category=Category.MERGED, code="X", other_id="1300"),
+            Refuse(category=Category.MERGED, code="X", other="1300"),
+            CommandState.REFUSED,
+        ),
+        (
+            Deferred(not_before_us=NOW + 5, reason="429"),
+            Retry(not_before_us=NOW + 5, reason="429", counted=False),
+            CommandState.PENDING,
+        ),
+        (
+            Deferred(not_before_us=3, reason="429"),
+            Retry(not_before_us=NOW, reason="429", counted=False),
+            CommandState.PENDING,
+        ),
+        (
+            Unknown(reason="cut"),
+            Settle(not_before_us=NOW + PATIENCE.settle_first_us, reason="cut"),
+            CommandState.UNKNOWN,
+        ),
+    ],
+)
+def test_after_the_write(outcome: Outcome, expected: object, state: CommandState) -> None:
+    """Every outcome has one meaning; a lost answer is never a retry."""
+    step = commands.after(command(), outcome, PATIENCE, NOW)
+    assert step == expected
+    assert commands.final_state(step) is state
+
+
+def record(state: LeadState = LeadState.LIVE, *, created: int = 5, modified: int = 5, **fields: Scalar) -> Record:
+    return Record(
+        id="512", version="1", modified_us=modified, created_us=created, fields=fields, state=state, into="1300"
+    )
+
+
+def evidence(seen: Record, wanted: dict[str, Scalar], touched: tuple[str, ...] = ()) -> Evidence:
+    differing = [name for name, value in wanted.items() if seen.fields.get(name) != value]
+    return Evidence(record=seen, wanted=wanted, differing=differing, touched=touched)
+
+
+def test_a_write_that_shows_took_effect() -> None:
+    """The record holds what we wanted: done, however it came there."""
+    seen = record(email="a")
+    step = commands.settle(command(), evidence(seen, {"email": "a"}), PATIENCE, NOW)
+    assert step == Done(Accepted(crm_id="512", record=seen))
+
+
+def test_a_write_that_does_not_show_is_tried_again_until_the_limit() -> None:
+    """Values as before: it did not take effect; after the last attempt a person must look."""
+    seen = evidence(record(email="old"), {"email": "a"})
+    again = commands.settle(command(attempt=1), seen, PATIENCE, NOW)
+    assert isinstance(again, Retry)
+    assert again.counted
+    given_up = commands.settle(command(attempt=5), seen, PATIENCE, NOW)
+    assert isinstance(given_up, Refuse)
+    assert (given_up.category, given_up.needs_person) == (Category.UNKNOWN_OUTCOME, True)
+
+
+def test_a_create_whose_key_is_not_there_is_tried_again() -> None:
+    """Nothing under our key: the create did not take effect."""
+    step = commands.settle(command(Operation.CREATE), evidence(record(LeadState.GONE), {"email": "a"}), PATIENCE, NOW)
+    assert isinstance(step, Retry)
+
+
+def test_a_create_whose_key_is_there_took_effect_and_later_edits_are_left_for_the_pull() -> None:
+    """Only we write our key. What a person has changed since is not taken as ours."""
+    seen = record(created=5, modified=9, email="edited", phone="1", city="Rome")
+    step = commands.settle(command(Operation.CREATE), evidence(seen, {"email": "a", "phone": "1"}), PATIENCE, NOW)
+    assert isinstance(step, Done)
+    assert step.accepted.record is not None
+    assert step.accepted.record.fields == {"phone": "1"}
+    untouched = record(created=5, modified=5, phone="1", city="Rome")
+    step = commands.settle(command(Operation.CREATE), evidence(untouched, {"phone": "1"}), PATIENCE, NOW)
+    assert isinstance(step, Done)
+    assert step.accepted.record == untouched
+
+
+def test_a_field_that_somebody_else_wrote_meanwhile_is_not_written_over() -> None:
+    """Neither ours nor as before: a person's value stays, and the command ends as a conflict."""
+    step = commands.settle(command(), evidence(record(email="hers"), {"email": "a"}, ("email",)), PATIENCE, NOW)
+    assert step == Refuse(category=Category.CONFLICT, code="changed-in-crm", fields=("email",))
+
+
+@pytest.mark.parametrize(
+    ("state", "category"),
+    [
+        (LeadState.ARCHIVED, Category.REMOVED),
+        (LeadState.GONE, Category.REMOVED),
+        (LeadState.MERGED, Category.MERGED),
+        (LeadState.CONVERTED, Category.CONVERTED),
+    ],
+)
+def test_a_lead_that_is_no_longer_there_refuses_the_command_once(state: LeadState, category: Category) -> None:
+    """Removed, merged, converted: final, never retried."""
+    step = commands.settle(command(), evidence(record(state), {"email": "a"}), PATIENCE, NOW)
+    assert isinstance(step, Refuse)
+    assert step.category is category
+
+
+def test_a_read_back_that_finds_no_answer_is_put_off_and_then_given_to_a_person() -> None:
+    """Unknown stays unknown while the CRM is away, but not for ever."""
+    later = commands.settle_later(command(settle=1), "away", NOW + 99_000_000, PATIENCE, NOW)
+    assert later == Settle(not_before_us=NOW + 99_000_000, reason="away")
+    spent = commands.settle_later(command(settle=3), "away", 0, PATIENCE, NOW)
+    assert isinstance(spent, Refuse)
+    assert spent.needs_person
+
+
+def test_pauses_double_up_to_their_limit() -> None:
+    """A pause never shrinks and never grows past its limit."""
+    pauses = [PATIENCE.retry_us(times) for times in range(60)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[1], pauses[-1]) == (2_000_000, 4_000_000, PATIENCE.pause_max_us)
