@@ -37,6 +37,8 @@ class _CrmChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CrmChan
     """It was there before the bridge first looked: the first import, or a gap that was caught up."""
     CRM_CHANGE_KIND_CHANGED: _CrmChangeKind.ValueType  # 3
     """It was known, and differs from what was known."""
+    CRM_CHANGE_KIND_MERGED: _CrmChangeKind.ValueType  # 4
+    """It was known, and another record of the CRM was merged into it."""
 
 class CrmChangeKind(_CrmChangeKind, metaclass=_CrmChangeKindEnumTypeWrapper):
     """How a lead came to be observed."""
@@ -49,6 +51,8 @@ CRM_CHANGE_KIND_IMPORTED: CrmChangeKind.ValueType  # 2
 """It was there before the bridge first looked: the first import, or a gap that was caught up."""
 CRM_CHANGE_KIND_CHANGED: CrmChangeKind.ValueType  # 3
 """It was known, and differs from what was known."""
+CRM_CHANGE_KIND_MERGED: CrmChangeKind.ValueType  # 4
+"""It was known, and another record of the CRM was merged into it."""
 Global___CrmChangeKind: _TypeAlias = CrmChangeKind  # noqa: Y015
 
 class _CrmRemovalKind:
