@@ -160,4 +160,3 @@ class Intaker:
                 self.trouble = fault.code
                 log.warning("intake waits for the ledger: %s", fault.code)
                 await self._clock.sleep(PAUSE_S)
-

@@ -21,8 +21,8 @@ PROCESS = "process/"
 class Keeper:
     """Holds a fair share of the leases that are wanted, renews them together, gives up what it could not renew in time.
 
-    A lease lasts ``ttl_s``; ``turn`` is to be called about every third of it. Between turns ``holds`` tells, by our own clock, whether
-    a lease may still be acted under: after its end no call is made under it, even if nobody has taken it yet.
+    A lease lasts ``ttl_s``; ``turn`` is to be called about every third of it. Between turns ``holds`` tells, by our own
+    clock, whether a lease may still be acted under: after its end no call is made under it, even if nobody has taken it yet.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock, holder: str, ttl_s: float) -> None:

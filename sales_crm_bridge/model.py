@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Scalar = str | int | float | bool | None
 
@@ -135,7 +135,12 @@ class Quota(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """The reply is the adapter's to interpret, whatever its status."""
+    """The reply is the adapter's to interpret, whatever its status.
+
+    ``calls_left_day``: what the CRM says is left of the account's day (None: it does not say).
+    """
+
+    calls_left_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -401,7 +406,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """The write took effect. ``record`` is what the CRM says it now holds (None: read it back); ``adopted``: it was there before."""
+    """The write took effect. ``record`` is what the CRM says it now holds (None: read it back); ``adopted``: it was there
+    before."""
 
     crm_id: str
     record: Record | None
@@ -532,3 +538,8 @@ class Published(msgspec.Struct, frozen=True):
     acked: list[int]
     refused: list[tuple[int, str]]
     reason: str = ""
+
+
+def chunks(items: Sequence[str], size: int) -> list[Sequence[str]]:
+    """``items`` in slices of at most ``size`` (≥ 1), in order."""
+    return [items[at : at + size] for at in range(0, len(items), size)]

@@ -262,7 +262,7 @@ class Ledger(Protocol):
         ...
 
     async def tenant_accept(self, row: TenantRow) -> int:
-        """Keep an accepted file (insert or replace) and its connection; gives the connection's number (stable per tenant and name)."""
+        """Keep an accepted file (insert or replace) and its connection; gives its number (stable per tenant and name)."""
         ...
 
     async def tenant_retire(self, tenant: str, now_us: int) -> bool:
@@ -351,7 +351,7 @@ class Ledger(Protocol):
         ...
 
     async def orphans(self, fence: Fence, conn: int) -> list[str]:
-        """Turn every SENDING command of another epoch into UNKNOWN: the first thing under a new lease.
+        """Turn every SENDING command into UNKNOWN: the first thing of a session, when nothing of ours is in flight.
 
         Gives the leads of every UNKNOWN command there now is.
         """
@@ -394,7 +394,7 @@ class Ledger(Protocol):
         ...
 
     async def forget(self, finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int) -> int:
-        """Retention: delete at most ``limit`` finished commands, inbox rows and runs that ended before these times; how many went."""
+        """Retention: delete at most ``limit`` finished commands, inbox rows and runs older than these times; how many went."""
         ...
 
     # --- bells --------------------------------------------------------------------------------------------------------

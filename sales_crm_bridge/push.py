@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
 from sales_crm_bridge.contract import decode_command
-from sales_crm_bridge.errors import ContractError, CrmUnavailable
+from sales_crm_bridge.errors import ConnectionStopped, ContractError, CrmUnavailable
 from sales_crm_bridge.model import Category, Deferred, LeadState, Operation, Record, Ref, Unknown, Write
 from sales_crm_bridge.policy import booking, commands
 from sales_crm_bridge.policy.commands import Done, LookUp, Next, Refuse, Retry, Send, Settle
@@ -50,7 +50,7 @@ class Pusher:
         self._desk = desk
 
     async def open(self) -> None:
-        """Under a new lease: whatever another epoch left SENDING is UNKNOWN, and pull waits for those leads."""
+        """At the start of a session: whatever was left SENDING is UNKNOWN, and pull waits for those leads."""
         desk = self._desk
         desk.books.begin(await desk.ledger.orphans(desk.fence, desk.conn))
 
@@ -138,6 +138,8 @@ class Pusher:
                 wire, misfits = mapping.qualify_wire(), []
             case Operation.DISQUALIFY:
                 wire, misfits = mapping.disqualify_wire(asked.reason, asked.note), []
+            case _:
+                assert_never(asked.operation)
         job = Job(command=command, asked=asked, wire=wire, binding=binding)
         if misfits:
             fields = tuple(misfit.field for misfit in misfits)
@@ -187,6 +189,11 @@ class Pusher:
         except CrmUnavailable as fault:
             # The talk met a reading call that found no answer; what it had written before that nobody knows.
             outcomes = [Unknown(reason=fault.code)] * len(jobs)
+        except ConnectionStopped as fault:
+            # The rim's promise: nothing of this conversation took effect. The commands wait; the session ends.
+            now_us = desk.clock.now_us()
+            await self._conclude([(job, Deferred(not_before_us=now_us, reason=fault.code)) for job in jobs], now_us)
+            raise
         answered_us = desk.clock.now_us()
         if len(outcomes) != len(jobs):
             outcomes = [Unknown(reason="answer-mismatch")] * len(jobs)
@@ -309,11 +316,15 @@ class Pusher:
                 case Done(accepted=accepted):
                     bound = _next_version(verdict)
                     bindings.append(bound)
-                    rows.append(desk.scribe.pushed(command, verdict.job.asked, accepted, bound, now_us=now_us))
+                    written = desk.mapping.names_written(command.operation, verdict.job.asked.mask)
+                    asked = verdict.job.asked
+                    rows.append(desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us))
                 case Refuse():
                     bound = _next_version(verdict)
                     bindings.append(bound)
-                    rows.append(desk.scribe.push_failed(command, verdict.job.asked, step, bound, now_us=now_us))
+                    source = f"command {command.seq}" if step.needs_person else ""
+                    asked = verdict.job.asked
+                    rows.append(desk.scribe.push_failed(command, asked, step, bound, dead_letter=source, now_us=now_us))
                     if step.needs_person:
                         dead.append(_dead_letter(desk, command, step, now_us))
                 case Retry() | Settle():

@@ -265,7 +265,9 @@ async def _end(tasks: list[asyncio.Task[None]], limit_s: float) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _until(done: Callable[[], Awaitable[bool]], sleep: Callable[[float], Awaitable[None]], limit_s: float) -> None:
+async def _until(
+    done: Callable[[], Awaitable[bool]], sleep: Callable[[float], Awaitable[None]], limit_s: float
+) -> None:
     steps = max(1, round(limit_s / 0.05))
     for _ in range(steps):
         if await done():

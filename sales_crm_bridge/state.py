@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+BELL_OUTBOX = "outbox"
+"""Rung by every commit that brings facts."""
+
+
+def bell_commands(conn: int) -> str:
+    """The bell that is rung when connection ``conn`` has new commands."""
+    return f"commands/{conn}"
+
+
 class Fence(msgspec.Struct, frozen=True, kw_only=True):
     """Proof of ownership that a step carries: the lease's name, its holder and its epoch."""
 
@@ -205,7 +214,7 @@ class TenantRow(msgspec.Struct, frozen=True, kw_only=True):
 class ConnectionRow(msgspec.Struct, frozen=True, kw_only=True):
     """A connection as the ledger knows it. ``facts`` counts the facts about the connection itself (its aggregate version).
 
-    ``state`` ``ok`` | ``quota`` | ``stopped`` | ``unavailable`` | ``new`` since ``since_us``, with code, message, remedy for people.
+    ``state`` ``ok`` | ``quota`` | ``stopped`` | ``unavailable`` | ``new`` since ``since_us``, with a text for people.
     """
 
     conn: int

@@ -7,13 +7,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.errors import (
-    BridgeError,
     ConnectionStopped,
     CrmUnavailable,
     EnvironmentFault,
     LeaseLost,
     LedgerBusy,
     QuotaExhausted,
+    RuntimeFault,
 )
 from sales_crm_bridge.pull import Puller
 from sales_crm_bridge.push import Pusher
@@ -76,15 +76,12 @@ class Worker:
             while self._on():
                 try:
                     await self._session()
-                except* LeaseLost:
-                    log.info("lease lost", extra={"tenant": self._desk.tenant})
-                    return
-                except* BridgeError as group:
-                    await self._trouble(group)
-                except* Exception as group:  # noqa: BLE001 - one tenant's bug must not stop the others; it is said aloud
-                    log.exception("bug in the work of %s", self._desk.tenant, exc_info=group)
-                    await self._say("stopped", "bug.worker", type(group.exceptions[0]).__name__, "report it; see the log")
-                    await self._pause(0.0)
+                except ExceptionGroup as group:
+                    if not await self._trouble(_leaves(group)):
+                        return
+                except Exception as fault:  # noqa: BLE001 - one tenant's bug must not stop the others; it is said aloud
+                    if not await self._trouble([fault]):
+                        return
         finally:
             await self._close()
 
@@ -132,26 +129,30 @@ class Worker:
         if self._said != "ok":
             await self._say("ok", "", "", "")
 
-    async def _trouble(self, group: BaseExceptionGroup[BridgeError]) -> None:
-        """Write down what stands in the way, and wait before the next try."""
-        fault = _first(group)
+    async def _trouble(self, faults: list[Exception]) -> bool:
+        """Write down what stands in the way, and wait before the next try; False: the lease is lost, there is no next try."""
+        desk = self._desk
+        if any(isinstance(fault, LeaseLost) for fault in faults):
+            log.info("lease lost", extra={"tenant": desk.tenant})
+            return False
+        bugs = [fault for fault in faults if not isinstance(fault, RuntimeFault | EnvironmentFault)]
+        fault = (bugs or faults)[0]
         least_s = 0.0
+        if isinstance(fault, CrmUnavailable):
+            least_s = (fault.retry_at_us - desk.clock.now_us()) / 1e6
         match fault:
-            case ConnectionStopped():
-                state = "stopped"
-            case QuotaExhausted(retry_at_us=retry_at_us):
-                state, least_s = "quota", (retry_at_us - self._desk.clock.now_us()) / 1e6
-            case CrmUnavailable(retry_at_us=retry_at_us):
-                state, least_s = "unavailable", (retry_at_us - self._desk.clock.now_us()) / 1e6
+            case ConnectionStopped() | QuotaExhausted() | CrmUnavailable():
+                log.error("%s", fault, extra={"tenant": desk.tenant})
+                await self._say(_STATES[type(fault)], fault.code, fault.message, fault.remedy)
             case LedgerBusy() | EnvironmentFault():
-                log.warning("the ledger is away: %s", fault.code, extra={"tenant": self._desk.tenant})
-                await self._pause(0.0)
-                return
+                log.warning("the ledger is away: %s", fault.code, extra={"tenant": desk.tenant})
             case _:
-                state = "stopped"
-        log.error("%s", fault, extra={"tenant": self._desk.tenant})
-        await self._say(state, fault.code, fault.message, fault.remedy)
+                log.error("bug in the work of %s", desk.tenant, exc_info=fault)
+                await self._say(
+                    "stopped", "bug.worker", type(fault).__name__, "report it with the traceback of the log"
+                )
         await self._pause(least_s)
+        return True
 
     async def _say(self, state: str, code: str, message: str, remedy: str) -> None:
         desk = self._desk
@@ -168,6 +169,11 @@ class Worker:
         await self._wait(f"retry/{self._desk.conn}", max(pause_s, min(least_s, PAUSE_MAX_S)))
 
 
-def _first(group: BaseExceptionGroup[BridgeError]) -> BridgeError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+_STATES = {ConnectionStopped: "stopped", QuotaExhausted: "quota", CrmUnavailable: "unavailable"}
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
+    for one in group.exceptions:
+        found += _leaves(one) if isinstance(one, ExceptionGroup) else [one]
+    return found

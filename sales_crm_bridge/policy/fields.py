@@ -209,7 +209,7 @@ def look(
 
 
 def blank(slots: int, known_empty: Stamp | None = None, keyring: Keyring | None = None) -> FieldStates:
-    """States of ``slots`` unknown slots; with ``known_empty``, of slots known to be empty (whatever appears in them is a change)."""
+    """States of ``slots`` unknown slots; with ``known_empty``, of slots known to be empty: what appears in them is a change."""
     if known_empty is None or keyring is None:
         return FieldStates((0,) * slots, bytes([_NEVER]) * slots, ())
     empty = keyring.hashes([""] * slots)

@@ -200,3 +200,19 @@ def test_adapters_import_the_port_and_pure_things_only() -> None:
         if not any(f"{name}.".startswith(f"{allowed}.") for allowed in ADAPTERS_MAY_IMPORT)
     ]
     assert not strangers, "\n".join(strangers)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_every_test_states_its_promise(path: Path) -> None:
+    """A test's docstring says what it promises; without one, nobody knows what its failure means."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    silent = [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+    assert not silent, f"{path.relative_to(ROOT)}: {', '.join(silent)}"
