@@ -1,0 +1,355 @@
+"""Deployment settings: environment first, then secret files, then ``bridge.yaml``, then the defaults below.
+
+The models are the documentation: the JSON Schema and the reference page are generated from them. Every limit of the
+bridge has its name here. Durations are written with their unit (``30s``), so their keys need none.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sales_crm_bridge.problems import Seconds, Strict
+from sales_crm_bridge.secret_refs import REFERENCE_PATTERN, SecretMissing, is_reference, reference
+
+PREFIX = "SALES_CRM_BRIDGE_"
+DAY_S = 86_400.0
+
+KAFKA_SECRETS = frozenset(
+    {
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "sasl.oauthbearer.assertion.private.key.pem",
+        "sasl.oauthbearer.client.secret",
+        "sasl.password",
+        "ssl.key.password",
+        "ssl.key.pem",
+        "ssl.keystore.password",
+    }
+)
+"""Settings of librdkafka whose values are secrets (CONFIGURATION.md of librdkafka 2.x)."""
+
+KAFKA_OWNED = {
+    "acks": "facts are acknowledged by all in-sync replicas",
+    "auto.offset.reset": "a place that is gone opens a gap instead of being skipped",
+    "enable.auto.commit": "the bridge's place is in its ledger",
+    "enable.auto.offset.store": "the bridge's place is in its ledger",
+    "enable.idempotence": "facts are produced idempotently",
+    "group.id": "it is the setting `consumer_group`",
+    "plugin.library.paths": "the bridge loads no foreign code",
+    "request.required.acks": "facts are acknowledged by all in-sync replicas",
+    "transactional.id": "the outbox makes facts durable",
+}
+"""Settings of librdkafka that are not the deployment's to make, and why."""
+
+_REFERENCE_SCHEMA: dict[str, object] = {
+    "type": "string",
+    "pattern": REFERENCE_PATTERN,
+    "examples": ["env:NAME", "file:/run/secrets/name"],
+}
+
+
+def _read_secret(value: object) -> object:
+    """Follow a reference. A plain value came from the environment or a secret file: one in YAML is refused before."""
+    if not isinstance(value, str) or not value.startswith(("env:", "file:")):
+        return value
+    if not is_reference(value):
+        raise PydanticCustomError("config.bad-reference", "not a reference to a secret")
+    try:
+        return reference(value).read(os.environ)
+    except SecretMissing as error:
+        raise PydanticCustomError("config.unresolvable-secret", "{why}", {"why": str(error)}) from None
+
+
+def _ledger(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        password = unquote(parts.password or "")
+    except ValueError:
+        raise PydanticCustomError("config.bad-ledger", "not a ledger address") from None
+    embedded = parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1
+    if not embedded and not (parts.scheme == "postgresql" and len(parts.path) > 1):
+        raise PydanticCustomError("config.bad-ledger", "not a ledger address")
+    return SecretStr(with_password(text, str(_read_secret(password)))) if is_reference(password) else value
+
+
+def with_password(address: str, password: str) -> str:
+    """A PostgreSQL address with ``password`` in place of the one it may have, percent-encoded."""
+    parts = urlsplit(address)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}"))
+
+
+def _kafka(value: object) -> object:
+    """The names of librdkafka with their dots (an environment variable's name cannot have them), references followed."""
+    if not isinstance(value, dict):
+        return value
+    named = {
+        name.replace("_", ".") if "." not in name else name: item for name, item in sorted(value.items(), reverse=True)
+    }
+    for name, item in named.items():
+        owned = KAFKA_OWNED.get(name) or ("it is for tests" if name.startswith("test.mock") else "")
+        if owned or name.endswith(".cb"):
+            why = owned or "it takes code, not a value"
+            raise PydanticCustomError(
+                "config.owned-by-bridge", "the bridge owns {name}: {why}", {"name": name, "why": why, "step": name}
+            )
+        if not isinstance(item, str | int | float | bool):
+            raise PydanticCustomError("config.bad-type", "{name} is not a single value", {"name": name, "step": name})
+    return {name: _kafka_value(name, item) for name, item in named.items()}
+
+
+def _kafka_value(name: str, value: object) -> object:
+    found = _read_secret(value)
+    return SecretStr(str(found)) if found is not value or name in KAFKA_SECRETS else value
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_read_secret), WithJsonSchema(_REFERENCE_SCHEMA)]
+"""A secret: a reference in YAML; in the environment and in secret files the value itself, or a reference."""
+
+LedgerAddress = Annotated[
+    SecretStr,
+    BeforeValidator(_read_secret),
+    AfterValidator(_ledger),
+    WithJsonSchema({"type": "string", "pattern": "^(sqlite:///.+|postgresql://.+/.+|env:.+|file:/.+)$"}),
+]
+KafkaSettings = Annotated[
+    dict[str, str | bool | int | float | SecretStr],
+    BeforeValidator(_kafka),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {name: {"not": {}, "description": f"Not here: {why}."} for name, why in KAFKA_OWNED.items()}
+            | dict.fromkeys(sorted(KAFKA_SECRETS), _REFERENCE_SCHEMA),
+            "patternProperties": {"^test\\.mock": {"not": {}}},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        }
+    ),
+]
+
+
+class Grpc(Strict):
+    """The gRPC listener. TLS unless `insecure` is asked for by name."""
+
+    insecure: bool = False
+    """Serve without TLS; for a mesh that brings its own."""
+    certificate: str = ""
+    """Path of the PEM certificate chain."""
+    key: str = ""
+    """Path of the PEM private key."""
+    client_ca: str = ""
+    """Path of the PEM authorities whose client certificates are demanded; empty: none are."""
+    in_flight: int = Field(default=64, ge=1, le=10_000)
+    """Requests served at the same time; more are answered RESOURCE_EXHAUSTED."""
+
+
+class SchemaRegistry(Strict):
+    """The framing of a schema registry: magic byte, schema id, message index before the Protobuf bytes."""
+
+    framing: Literal["none", "confluent"] = "none"
+    """`confluent`: facts are framed, and intents are expected framed (unframed ones are read too)."""
+    facts_schema_id: int = Field(default=0, ge=0, le=2_147_483_647)
+    """The registry's id of the schema of `SalesIntegrationFact`; required with framing."""
+
+
+class Tenants(Strict):
+    """The tenants' files."""
+
+    folder: str = Field(default="config/tenants", min_length=1)
+    """Where they are, one `<tenant>.yaml` each; a relative path starts at the working directory."""
+    poll_s: Seconds = Field(default=10.0, ge=1.0, le=3_600.0, alias="poll")
+    """How often the folder is looked at for changes."""
+
+
+class Service(Strict):
+    """The process."""
+
+    drain_s: Seconds = Field(default=25.0, ge=1.0, le=600.0, alias="drain")
+    """Longest time from SIGTERM to exit; work under way is finished, or left to the next process."""
+    dead_letters_alarm: int = Field(default=100, ge=1, le=1_000_000)
+    """Dead letters of one tenant at which the bridge raises an alarm; it drops none."""
+
+
+class Lease(Strict):
+    """Ownership of CRM accounts among the processes of one deployment."""
+
+    ttl_s: Seconds = Field(default=20.0, ge=2.0, le=600.0, alias="ttl")
+    """How long an account stays with a process that is no longer heard of."""
+    renew_s: Seconds = Field(default=5.0, ge=0.5, le=200.0, alias="renew")
+    """How often a process renews all its leases, with one statement; at most a third of `ttl`."""
+
+
+class Intake(Strict):
+    """Taking intents from Kafka into the ledger."""
+
+    batch: int = Field(default=500, ge=1, le=10_000)
+    """Records written to the ledger in one transaction."""
+    wait_s: Seconds = Field(default=0.25, ge=0.01, le=10.0, alias="wait")
+    """Longest wait for a batch to fill."""
+    record_bytes_max: int = Field(default=1_048_576, ge=1_024, le=104_857_600)
+    """Bytes of one intent; a larger one becomes a dead letter."""
+    in_flight: int = Field(default=1_000, ge=1, le=1_000_000)
+    """Open commands of one tenant that one round of push looks at; the others wait in the ledger."""
+
+
+class Push(Strict):
+    """Carrying out commands in a CRM. A tenant's file may choose its own `attempts_max` below this one."""
+
+    attempts_max: int = Field(default=8, ge=1, le=100)
+    """Tries of one write before the command is parked for a person."""
+    retry_first_s: Seconds = Field(default=2.0, ge=0.1, le=300.0, alias="retry_first")
+    """Wait before the second try; it doubles from try to try. A CRM's own wish wins if it is longer."""
+    retry_max_s: Seconds = Field(default=900.0, ge=1.0, le=DAY_S, alias="retry_max")
+    """Longest wait between two tries of one command."""
+    settle_first_s: Seconds = Field(default=5.0, ge=0.1, le=600.0, alias="settle_first")
+    """Wait before a write whose answer was lost is read back; it doubles from try to try."""
+    settle_max: int = Field(default=12, ge=1, le=100)
+    """Read-backs of one unknown write before the command is parked for a person."""
+
+
+class Pull(Strict):
+    """Reading a CRM's changes. Schedules stand in the tenants' files."""
+
+    page_size_max: int = Field(default=2_000, ge=1, le=10_000)
+    """Records of one page, and of one transaction in the ledger."""
+    gap_after_s: Seconds = Field(default=3_600.0, ge=60.0, le=30 * DAY_S, alias="gap_after")
+    """A connection that could not be read for so long is shown as lagging."""
+
+
+class Relay(Strict):
+    """Publishing facts."""
+
+    outbox_batch: int = Field(default=1_000, ge=1, le=20_000)
+    """Facts in flight to Kafka at the same time."""
+    outbox_rows_max: int = Field(default=200_000, ge=1_000, le=100_000_000)
+    """Unpublished facts at which pushes and pulls pause, visibly; nothing is lost."""
+    publish_timeout_s: Seconds = Field(default=60.0, ge=1.0, le=900.0, alias="publish_timeout")
+    """How long a fact may stay unacknowledged before it is published again, with the same `message_id`."""
+
+
+class Http(Strict):
+    """Calls to CRMs, and deliveries from them."""
+
+    timeout_s: Seconds = Field(default=30.0, ge=1.0, le=300.0, alias="timeout")
+    """Longest wait for one answer."""
+    connect_timeout_s: Seconds = Field(default=10.0, ge=0.5, le=60.0, alias="connect_timeout")
+    """Longest wait for a connection."""
+    body_bytes_max: int = Field(default=33_554_432, ge=65_536, le=1_073_741_824)
+    """Bytes of one answer; a larger one is cut off and counts as no answer."""
+    tries_max: int = Field(default=5, ge=1, le=20)
+    """Tries of one call inside one conversation (a write is repeated only when it certainly took no effect)."""
+    retry_first_s: Seconds = Field(default=0.5, ge=0.01, le=60.0, alias="retry_first")
+    """Wait before the second try of a call; it doubles, with jitter. A CRM's own wish wins if it is longer."""
+    retry_max_s: Seconds = Field(default=60.0, ge=0.1, le=600.0, alias="retry_max")
+    """Longest wait inside a conversation; a longer wish of the CRM ends the conversation until then."""
+    breaker_faults: int = Field(default=10, ge=1, le=1_000)
+    """Faults in a row after which an account is left alone."""
+    breaker_open_s: Seconds = Field(default=30.0, ge=1.0, le=3_600.0, alias="breaker_open")
+    """How long it is left alone before one call tries again."""
+    sign_in_ahead_s: Seconds = Field(default=120.0, ge=1.0, le=3_600.0, alias="sign_in_ahead")
+    """How long before its end a token is renewed."""
+    hook_bytes_max: int = Field(default=1_048_576, ge=1_024, le=33_554_432)
+    """Bytes of one webhook delivery; a larger one is refused."""
+
+
+class Retention(Strict):
+    """How long finished things are remembered. None of it holds a person's data."""
+
+    commands_s: Seconds = Field(default=30 * DAY_S, ge=3_600.0, le=3_650 * DAY_S, alias="commands")
+    """Finished commands."""
+    inbox_s: Seconds = Field(default=30 * DAY_S, ge=DAY_S, le=3_650 * DAY_S, alias="inbox")
+    """Ids of intents taken; at least as long as the intent topic keeps its records, or an old one could be done twice."""
+    runs_s: Seconds = Field(default=14 * DAY_S, ge=3_600.0, le=3_650 * DAY_S, alias="runs")
+    """Finished sync runs."""
+    every_s: Seconds = Field(default=600.0, ge=10.0, le=DAY_S, alias="every")
+    """How often the broom goes round."""
+    rows_max: int = Field(default=5_000, ge=100, le=1_000_000)
+    """Rows deleted in one transaction."""
+
+
+class Log(Strict):
+    """The log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The lowest level that is written."""
+    form: Literal["auto", "json", "text"] = "auto"
+    """`auto`: text on a terminal, JSON lines elsewhere."""
+
+
+class Settings(BaseSettings):
+    """Settings of one deployment of the bridge."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        validate_default=False,
+    )
+
+    port_http: int = Field(default=8080, ge=0, le=65_535, validation_alias="port_http")
+    """Port of health, readiness, metrics and webhooks (0: a free one). In the environment: `PORT_HTTP`."""
+    port_grpc: int = Field(default=9090, ge=0, le=65_535, validation_alias="port_grpc")
+    """Port of gRPC (0: a free one). In the environment: `PORT_GRPC`."""
+    producer: str = Field(default="sales-crm-bridge", min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")
+    """The workload identity that facts carry as `meta.producer`."""
+    tenants: Tenants = Tenants()
+    ledger: LedgerAddress = SecretStr("sqlite:///bridge.db")
+    """Where all state is: `sqlite:///relative.db`, `sqlite:////absolute.db`, `postgresql://user@host/database`, or a reference to
+    such an address. Its password may be a reference: `postgresql://user:env:PASSWORD@host/database`."""
+    ledger_password: Secret | None = None
+    """Password of the PostgreSQL ledger, when it does not stand in `ledger`."""
+    kafka: KafkaSettings = Field(default_factory=dict)
+    """Settings of librdkafka under its own names: `bootstrap.servers`, TLS, SASL, OAuth and so on; secrets as references."""
+    consumer_group: str = Field(default="sales-crm-bridge", min_length=1, max_length=249)
+    """Consumer group on the intent topic, and Kafka's `group.id`."""
+    schema_registry: SchemaRegistry = SchemaRegistry()
+    hash_keys: tuple[Secret, ...] = Field(default=(), max_length=8)
+    """Keys of the hashes that stand for field values in the ledger: the first is used, the others still recognise. Put a new
+    key in front to rotate; drop the last one when `status` shows no hash under it. At least 16 characters each."""
+    seal_key: Secret | None = None
+    """Key that seals what a sign-in must keep (a rotated refresh token). At least 16 characters."""
+    service: Service = Service()
+    grpc: Grpc = Grpc()
+    lease: Lease = Lease()
+    intake: Intake = Intake()
+    push: Push = Push()
+    pull: Pull = Pull()
+    relay: Relay = Relay()
+    http: Http = Http()
+    retention: Retention = Retention()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment, secret files, then what is handed in (the YAML file's values)."""
+        return env_settings, file_secret_settings, init_settings
+
+    def ledger_address(self) -> str:
+        """The ledger's address with its password in it: for the ledger's driver alone."""
+        address = self.ledger.get_secret_value()
+        if self.ledger_password is None or address.startswith("sqlite:"):
+            return address
+        return with_password(address, self.ledger_password.get_secret_value())
+
+    def kafka_config(self) -> dict[str, str | int | float | bool]:
+        """Kafka's settings with the secrets in them: for Kafka's clients alone."""
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in self.kafka.items()
+        }
