@@ -278,7 +278,7 @@ def _fact_of(value: bytes) -> tuple[SalesIntegrationFact, SalesMessageMeta, Vari
 
 
 @lru_cache(maxsize=256)
-def _constants(  # noqa: PLR0917 - lru_cache is quicker without names
+def _constants(
     event_type: str,
     producer: str,
     tenant_id: str,
