@@ -406,8 +406,10 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """The write took effect. ``record`` is what the CRM says it now holds (None: read it back); ``adopted``: it was there
-    before."""
+    """The write took effect.
+
+    ``record`` is what the CRM says it now holds (None: read it back); ``adopted``: it was there before.
+    """
 
     crm_id: str
     record: Record | None
