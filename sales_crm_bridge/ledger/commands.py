@@ -1,0 +1,243 @@
+"""Commands: from the intent that makes one to the writing call. What becomes of them is written by ``commits``.
+
+Of the open commands of a lead the oldest is its *head*, and only heads are ever tried. The mark is kept with every change (see
+``heads``), under a lock per connection that ``take`` and ``commit`` share, so that a command that comes while the one before it
+is being finished cannot stay without a mark.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge.errors import Bug
+from sales_crm_bridge.ledger import house, leases
+from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
+from sales_crm_bridge.model import Operation
+from sales_crm_bridge.state import Command, CommandCounts, CommandState, bell_commands
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.ledger.steps import Rows, Work
+    from sales_crm_bridge.state import Fence, Intake
+
+INBOX = Columns("tenant text, message_id text, taken_us int")
+NEW = Columns(
+    "conn int, tenant text, message_id text, lead_id text, operation text, payload bytes, occurred_us int, state text"
+)
+OFFSET = Columns("topic text, part int, next_offset int")
+LEAD = Columns("conn int, lead_id text")
+COMMAND = (
+    "seq, conn, tenant, message_id, lead_id, operation, payload, occurred_us, state, attempt, settle, epoch,"
+    " not_before_us, reason, head"
+)
+
+LOCK = "SELECT conn FROM connections WHERE conn {in} ORDER BY conn {update}"
+TAKE_IN = """
+    INSERT INTO inbox ({columns}) {values} ON CONFLICT (tenant, message_id) DO NOTHING RETURNING tenant, message_id
+"""
+MAKE = "INSERT INTO commands ({columns}) {values}"
+MOVE_OFFSET = """
+    INSERT INTO offsets ({columns}) {values} ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset
+    WHERE excluded.next_offset > offsets.next_offset
+"""
+CROWN = """
+    UPDATE commands SET head = w.head FROM (
+        SELECT f.seq, CASE WHEN EXISTS (
+            SELECT 1 FROM commands p
+            WHERE p.conn = f.conn AND p.lead_id = f.lead_id AND p.state = 'parked' AND p.seq < f.seq
+        ) THEN 2 ELSE 1 END AS head
+        FROM %s JOIN commands f ON f.seq = (
+            SELECT o.seq FROM commands o
+            WHERE o.conn = r.conn AND o.lead_id = r.lead_id AND o.open = 1 ORDER BY o.seq LIMIT 1
+        )
+    ) AS w WHERE commands.seq = w.seq AND commands.head <> w.head
+"""
+CROWN_NEW = CROWN % "{rows}"
+CROWN_NEXT = CROWN % "(SELECT DISTINCT c.conn, c.lead_id FROM commands c WHERE c.seq {in}) AS r"
+UNSEAT = """
+    UPDATE commands SET head = 0 WHERE seq IN (
+        SELECT h.seq FROM commands c JOIN commands h ON h.conn = c.conn AND h.lead_id = c.lead_id AND h.head > 0
+        WHERE c.seq {in} AND EXISTS (
+            SELECT 1 FROM commands o
+            WHERE o.conn = h.conn AND o.lead_id = h.lead_id AND o.open = 1 AND o.seq < h.seq
+        )
+    )
+"""
+
+# Two arms for each mark: what was never put off, oldest first, and what is due again. Each is a walk along one index that ends
+# after ``limit`` rows, however long the queue is.
+_ARM = f"""
+    SELECT * FROM (
+        SELECT {COMMAND} FROM commands
+        WHERE conn = ? AND head > 0 AND head = %d AND not_before_us = 0 AND state IN ('pending', 'unknown')
+        ORDER BY seq LIMIT ?
+    ) AS fresh%d
+    UNION ALL SELECT * FROM (
+        SELECT {COMMAND} FROM commands
+        WHERE conn = ? AND head > 0 AND head = %d AND not_before_us > 0 AND not_before_us <= ?
+            AND state IN ('pending', 'unknown')
+        ORDER BY not_before_us, seq LIMIT ?
+    ) AS again%d
+"""  # noqa: S608 - constants
+_FREE, _BEHIND = (_ARM % (head, head, head, head) for head in (1, 2))
+READY = f"{_FREE} ORDER BY seq LIMIT ?"
+READY_BEHIND = f"{_FREE} UNION ALL {_BEHIND} ORDER BY seq LIMIT ?"
+OPEN = f"""
+    SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND open = 1
+    UNION ALL SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND state = 'parked'
+    ORDER BY seq
+"""  # noqa: S608 - constants
+NEXT_US = """
+    SELECT not_before_us FROM commands
+    WHERE conn = ? AND head > 0 AND head = 1 AND not_before_us > 0 AND state IN ('pending', 'unknown')
+    ORDER BY not_before_us LIMIT 1
+"""
+SENDING = """
+    UPDATE commands SET state = 'sending', epoch = ?, attempt = attempt + 1
+    WHERE conn = ? AND seq {in} AND head > 0 RETURNING seq
+"""
+ORPHANED = """
+    UPDATE commands SET state = 'unknown'
+    WHERE conn = ? AND state IN ('sending', 'unknown') AND state = 'sending' AND epoch <> ?
+"""
+UNKNOWN = """
+    SELECT lead_id FROM commands
+    WHERE conn = ? AND state IN ('sending', 'unknown') AND state = 'unknown' ORDER BY seq
+"""
+COUNT_OPEN = """
+    SELECT g.conn, g.waiting, c.occurred_us FROM (
+        SELECT conn, count(*) AS waiting, min(seq) AS oldest FROM commands WHERE open = 1 GROUP BY conn
+    ) AS g JOIN commands c ON c.seq = g.oldest ORDER BY g.conn
+"""
+COUNT_UNKNOWN = """
+    SELECT conn, count(*) FROM commands WHERE state IN ('sending', 'unknown') AND state = 'unknown' GROUP BY conn
+"""
+COUNT_PARKED = "SELECT conn, count(*) FROM commands WHERE state = 'parked' GROUP BY conn ORDER BY conn"
+
+_OPERATIONS = {operation.value: operation for operation in Operation}
+_STATES = {state.value: state for state in CommandState}
+
+
+def lock(conns: Sequence[int]) -> Ask:
+    """The work that keeps the heads of these connections to ourselves until the transaction ends."""
+    return Ask(LOCK, (Set("int", conns),))
+
+
+def places(topic: str) -> Step[dict[tuple[str, int], int]]:
+    """Next offsets by partition."""
+    (rows,) = yield (Ask("SELECT part, next_offset FROM offsets WHERE topic = ? ORDER BY part", (topic,)),)
+    return {(topic, part): offset for part, offset in rows}
+
+
+def take(intake: Intake) -> Step[Sequence[bool]]:
+    """Take a batch of intents in; a repeated one, also one repeated in the same batch, is not new."""
+    ids = sorted({(row.tenant, row.message_id) for row in intake.rows})
+    conns = sorted({row.command.conn for row in intake.rows})
+    inbox = [(tenant, message_id, intake.now_us) for tenant, message_id in ids]
+    _, taken = yield (lock(conns), Many(TAKE_IN, INBOX, inbox, returning=True))
+    left = set(taken)
+    fresh = []
+    made = []
+    for row in intake.rows:
+        new = (row.tenant, row.message_id) in left
+        fresh.append(new)
+        if new:
+            left.remove((row.tenant, row.message_id))
+            made.append((row.tenant, row.message_id, row.command))
+    rows = [
+        (c.conn, tenant, message_id, c.lead_id, c.operation.value, c.payload, c.occurred_us, "pending")
+        for tenant, message_id, c in made
+    ]
+    leads = sorted({(command.conn, command.lead_id) for _, _, command in made})
+    offsets = [(topic, part, offset) for (topic, part), offset in sorted(intake.offsets.items())]
+    work: list[Work] = [
+        Many(MAKE, NEW, rows),
+        Many(CROWN_NEW, LEAD, leads),
+        house.bury(intake.dead),
+        house.open_gaps(intake.gaps),
+        Many(MOVE_OFFSET, OFFSET, offsets),
+    ]
+    work += [Ring(bell_commands(conn)) for conn in sorted({conn for conn, _ in leads})]
+    yield tuple(work)
+    return fresh
+
+
+def ready(conn: int, now_us: int, limit: int, *, behind_parked: bool) -> Step[list[Command]]:
+    """What may be tried now, the oldest first."""
+    arm = (conn, limit, conn, now_us, limit)
+    if behind_parked:
+        (rows,) = yield (Ask(READY_BEHIND, (*arm, *arm, limit)),)
+    else:
+        (rows,) = yield (Ask(READY, (*arm, limit)),)
+    return _commands(rows)
+
+
+def open_of(conn: int, lead_ids: Sequence[str]) -> Step[list[Command]]:
+    """Everything of these leads that is not final."""
+    some = Set("text", lead_ids)
+    (rows,) = yield (Ask(OPEN, (conn, some, conn, some)),)
+    return _commands(rows)
+
+
+def next_us(conn: int) -> Step[int]:
+    """When the next one that was put off is due."""
+    (rows,) = yield (Ask(NEXT_US, (conn,)),)
+    return int(rows[0][0]) if rows else 0
+
+
+def sending(fence: Fence, conn: int, seqs: Sequence[int]) -> Step[None]:
+    """Mark them; each must be the head of its lead, or somebody broke the order of a lead."""
+    fenced, marked = yield (leases.check(fence), Ask(SENDING, (fence.epoch, conn, Set("int", seqs))))
+    leases.proven(fence, fenced)
+    missing = sorted(set(seqs).difference(seq for (seq,) in marked))
+    if missing:
+        raise Bug("bug.not-a-head", f"commands {missing[:5]} are not the oldest open ones of their leads")
+
+
+def orphans(fence: Fence, conn: int) -> Step[list[str]]:
+    """Doubt whatever another epoch was sending."""
+    fenced, _, rows = yield (leases.check(fence), Ask(ORPHANED, (conn, fence.epoch)), Ask(UNKNOWN, (conn,)))
+    leases.proven(fence, fenced)
+    return [lead_id for (lead_id,) in rows]
+
+
+def counts() -> Step[list[CommandCounts]]:
+    """Per connection, of what is not final."""
+    waiting, unknown, parked = yield (Ask(COUNT_OPEN), Ask(COUNT_UNKNOWN), Ask(COUNT_PARKED))
+    open_, oldest = {row[0]: row[1] for row in waiting}, {row[0]: row[2] for row in waiting}
+    in_doubt: dict[int, int] = dict(unknown)
+    stuck: dict[int, int] = dict(parked)
+    return [
+        CommandCounts(
+            conn=conn,
+            open=open_.get(conn, 0),
+            unknown=in_doubt.get(conn, 0),
+            parked=stuck.get(conn, 0),
+            oldest_us=oldest.get(conn, 0),
+        )
+        for conn in sorted(open_ | stuck)
+    ]
+
+
+def _commands(rows: Rows) -> list[Command]:
+    return [
+        Command(
+            seq=row[0],
+            conn=row[1],
+            tenant=row[2],
+            message_id=row[3],
+            lead_id=row[4],
+            operation=_OPERATIONS[row[5]],
+            payload=row[6],
+            occurred_us=row[7],
+            state=_STATES[row[8]],
+            attempt=row[9],
+            settle=row[10],
+            epoch=row[11],
+            not_before_us=row[12],
+            reason=row[13],
+            behind_parked=row[14] == 2,  # noqa: PLR2004 - see the schema
+        )
+        for row in rows
+    ]

@@ -1,0 +1,142 @@
+"""Keeping house: runs, gaps, dead letters, layouts, positions, and the end of what is no longer needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import astuple
+
+from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Step
+from sales_crm_bridge.state import DeadLetter, Gap, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Each in the order of its struct's fields.
+RUN = Columns(
+    "conn int, feed text, number int, state text, started_us int, finished_us int, read int, changed int, unchanged int,"
+    "removed int, stale int, code text"
+)
+GAP = Columns("id text, conn int, feed text, from_us int, to_us int, cause text, opened_us int, closed_us int")
+DEAD = Columns(
+    "source text, tenant text, lead_id text, code text, message text, remedy text, key bytes, payload bytes, headers bytes,"
+    "created_us int"
+)
+
+KEEP_RUNS = f"""
+    INSERT INTO runs ({{columns}}) {{values}} ON CONFLICT (conn, feed, number)
+    DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in RUN.names[3:])}
+"""
+KEEP_GAPS = f"""
+    INSERT INTO gaps ({{columns}}) {{values}} ON CONFLICT (id)
+    DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in GAP.names[1:])}
+"""
+OPEN_GAPS = "INSERT INTO gaps ({columns}) {values} ON CONFLICT (id) DO NOTHING"
+BURY = "INSERT INTO dead_letters ({columns}) {values} ON CONFLICT (source) DO NOTHING"
+RUNS = f"SELECT {RUN.listed} FROM runs WHERE conn = ? ORDER BY started_us DESC, feed, number DESC LIMIT ?"  # noqa: S608
+GAPS = f"SELECT {GAP.listed} FROM gaps WHERE closed_us = 0 AND conn = ? ORDER BY opened_us, id"  # noqa: S608
+GAPS_OF_ALL = f"SELECT {GAP.listed} FROM gaps WHERE closed_us = 0 ORDER BY opened_us, id"  # noqa: S608
+LETTERS = f"SELECT {DEAD.listed}, id FROM dead_letters WHERE tenant = ? ORDER BY id LIMIT ?"  # noqa: S608
+LETTERS_OF_ALL = f"SELECT {DEAD.listed}, id FROM dead_letters ORDER BY id LIMIT ?"  # noqa: S608
+LAYOUT = "INSERT INTO layouts (names) VALUES (?) ON CONFLICT (names) DO NOTHING"
+
+FORGET_COMMANDS = """
+    DELETE FROM commands WHERE seq IN (
+        SELECT seq FROM commands WHERE finished_us > 0 AND finished_us < ? ORDER BY finished_us LIMIT ?
+    ) RETURNING seq
+"""
+FORGET_INBOX = """
+    DELETE FROM inbox WHERE (tenant, message_id) IN (
+        SELECT tenant, message_id FROM inbox WHERE taken_us < ? ORDER BY taken_us LIMIT ?
+    ) RETURNING taken_us
+"""
+# The newest run of a feed stays, so that its numbers never begin again.
+FORGET_RUNS = """
+    DELETE FROM runs WHERE (conn, feed, number) IN (
+        SELECT r.conn, r.feed, r.number FROM runs r
+        WHERE r.finished_us > 0 AND r.finished_us < ?
+            AND r.number < (SELECT max(n.number) FROM runs n WHERE n.conn = r.conn AND n.feed = r.feed)
+        ORDER BY r.finished_us LIMIT ?
+    ) RETURNING number
+"""
+FORGET_GAPS = "DELETE FROM gaps WHERE closed_us > 0 AND closed_us < ?"
+# Every process that ever ran has left a lease of its own; see ``leases.FLOOR``.
+LOCK_FLOOR = "SELECT value FROM meta WHERE name = 'epoch_floor' {update}"
+FORGET_LEASES = "DELETE FROM leases WHERE until_us < ? RETURNING epoch"
+RAISE_FLOOR = "UPDATE meta SET value = ? WHERE name = 'epoch_floor' AND value < ?"
+
+
+def keep_runs(runs: Sequence[Run]) -> Many:
+    """The work that inserts or replaces runs."""
+    return Many(KEEP_RUNS, RUN, list({run[:3]: run for run in map(astuple, runs)}.values()))
+
+
+def keep_gaps(gaps: Sequence[Gap]) -> Many:
+    """The work that inserts or replaces gaps."""
+    return Many(KEEP_GAPS, GAP, list({gap.id: astuple(gap) for gap in gaps}.values()))
+
+
+def open_gaps(gaps: Sequence[Gap]) -> Many:
+    """The work that opens gaps; one that is known already stays as it is."""
+    return Many(OPEN_GAPS, GAP, list(map(astuple, gaps)))
+
+
+def bury(letters: Sequence[DeadLetter]) -> Many:
+    """The work that keeps dead letters; a second one of the same source replaces nothing."""
+    return Many(BURY, DEAD, [astuple(letter)[:-1] for letter in letters])
+
+
+def runs(conn: int, limit: int) -> Step[list[Run]]:
+    """The newest first."""
+    (rows,) = yield (Ask(RUNS, (conn, limit)),)
+    return [Run(**dict(zip(RUN.names, row, strict=True))) for row in rows]
+
+
+def gaps(conn: int) -> Step[list[Gap]]:
+    """Open ones, the oldest first."""
+    (rows,) = yield (Ask(GAPS, (conn,)) if conn else Ask(GAPS_OF_ALL),)
+    return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
+
+
+def dead_letters(tenant: str, limit: int) -> Step[list[DeadLetter]]:
+    """The oldest first."""
+    (rows,) = yield (Ask(LETTERS, (tenant, limit)) if tenant else Ask(LETTERS_OF_ALL, (limit,)),)
+    return [DeadLetter(**dict(zip((*DEAD.names, "id"), row, strict=True))) for row in rows]
+
+
+def layouts() -> Step[dict[int, tuple[str, ...]]]:
+    """All of them."""
+    (rows,) = yield (Ask("SELECT layout, names FROM layouts ORDER BY layout"),)
+    return {number: msgspec.json.decode(names, type=tuple[str, ...]) for number, names in rows}
+
+
+def layout(names: tuple[str, ...]) -> Step[int]:
+    """The number of one, made if new."""
+    text = msgspec.json.encode(names).decode()
+    _, ((number,),) = yield (Ask(LAYOUT, (text,)), Ask("SELECT layout FROM layouts WHERE names = ?", (text,)))
+    return int(number)
+
+
+def positions(conn: int) -> Step[dict[str, bytes]]:
+    """By feed."""
+    (rows,) = yield (Ask("SELECT feed, state FROM positions WHERE conn = ? ORDER BY feed", (conn,)),)
+    return dict(rows)
+
+
+def forget(finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int) -> Step[int]:
+    """Delete what is past its time, the oldest first; closed gaps and dead processes' leases go with the runs."""
+    (commands,) = yield (Ask(FORGET_COMMANDS, (finished_before_us, limit)),)
+    gone = len(commands)
+    (inbox,) = yield (Ask(FORGET_INBOX, (inbox_before_us, limit - gone)),)
+    gone += len(inbox)
+    runs, _, _, leases = yield (
+        Ask(FORGET_RUNS, (runs_before_us, limit - gone)),
+        Ask(FORGET_GAPS, (runs_before_us,)),
+        Ask(LOCK_FLOOR),
+        Ask(FORGET_LEASES, (runs_before_us,)),
+    )
+    if leases:
+        floor = max(epoch for (epoch,) in leases)
+        yield (Ask(RAISE_FLOOR, (floor, floor)),)
+    return gone + len(runs)

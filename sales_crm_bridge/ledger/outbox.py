@@ -1,0 +1,55 @@
+"""Facts on their way to Kafka."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge.ledger import house, leases
+from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Set, Step
+from sales_crm_bridge.state import OutboxRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.state import DeadLetter, Fence
+
+COLUMNS = Columns("message_id text, fact bytes, created_us int")
+
+PUT = "INSERT INTO outbox ({columns}) {values}"
+READ = "SELECT seq, message_id, fact, created_us FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
+DONE = "DELETE FROM outbox WHERE seq {in}"
+DEPTH = "SELECT count(*), min(created_us) FROM outbox"
+
+_row = attrgetter("message_id", "fact", "created_us")
+
+
+def put(rows: Sequence[OutboxRow]) -> Many:
+    """The work that appends facts in their order."""
+    return Many(PUT, COLUMNS, list(map(_row, rows)))
+
+
+def read(after_seq: int, limit: int) -> Step[list[OutboxRow]]:
+    """The oldest facts after ``after_seq``."""
+    (rows,) = yield (Ask(READ, (after_seq, limit)),)
+    return [
+        OutboxRow(seq=seq, message_id=message_id, fact=fact, created_us=created_us)
+        for seq, message_id, fact, created_us in rows
+    ]
+
+
+def done(fence: Fence, acked: Sequence[int], dead: Sequence[tuple[int, DeadLetter]]) -> Step[None]:
+    """Take out what has left, and what never will."""
+    gone = [*acked, *(seq for seq, _ in dead)]
+    fenced, _, _ = yield (
+        leases.check(fence),
+        Ask(DONE, (Set("int", gone),)),
+        house.bury([letter for _, letter in dead]),
+    )
+    leases.proven(fence, fenced)
+
+
+def depth() -> Step[tuple[int, int]]:
+    """How many, and since when the oldest."""
+    (((count, since),),) = yield (Ask(DEPTH),)
+    return int(count), int(since or 0)

@@ -1,0 +1,199 @@
+"""``ports.Ledger`` over a driver: which step stands behind which method, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge.errors import Bug
+from sales_crm_bridge.ledger import bindings, commands, commits, house, leases, outbox, tenants
+from sales_crm_bridge.ledger.steps import Collision, Ring, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.ledger.steps import Driver
+    from sales_crm_bridge.model import TopicPartition
+    from sales_crm_bridge.state import (
+        Binding,
+        Command,
+        CommandCounts,
+        Commit,
+        ConnectionRow,
+        DeadLetter,
+        Fence,
+        Gap,
+        Intake,
+        Lease,
+        OutboxRow,
+        Run,
+        TenantRow,
+    )
+
+
+class SqlLedger:
+    """The ledger in a database; the methods are told in ``ports.Ledger``."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def leases_take(self, names: Sequence[str], holder: str, now_us: int, until_us: int) -> dict[str, int]:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(leases.take, names, holder, now_us, until_us)
+
+    async def leases_renew(self, holder: str, now_us: int, until_us: int) -> dict[str, int]:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(leases.renew, holder, now_us, until_us)
+
+    async def leases_drop(self, holder: str, names: Sequence[str]) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(leases.drop, holder, names)
+
+    async def leases(self) -> list[Lease]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(leases.every)
+
+    async def tenants(self) -> list[TenantRow]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(tenants.every)
+
+    async def tenant_accept(self, row: TenantRow) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(tenants.accept, row)
+
+    async def tenant_retire(self, tenant: str, now_us: int) -> bool:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(tenants.retire, tenant, now_us)
+
+    async def connections(self) -> list[ConnectionRow]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(tenants.connections)
+
+    async def keep_load(self, conn: int) -> bytes:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(tenants.keep_load, conn)
+
+    async def keep_save(self, fence: Fence, conn: int, sealed: bytes) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(tenants.keep_save, fence, conn, sealed)
+
+    async def calls_count(self, fence: Fence, conn: int, day: str, more: int) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(tenants.calls_count, fence, conn, day, more)
+
+    async def connection_say(self, conn: int, state: str, code: str, message: str, remedy: str, now_us: int) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(tenants.say, conn, state, code, message, remedy, now_us)
+
+    async def places(self, topic: str) -> dict[TopicPartition, int]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(commands.places, topic)
+
+    async def take(self, intake: Intake) -> Sequence[bool]:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(commands.take, intake)
+
+    async def bindings_by_crm_id(self, conn: int, crm_ids: Sequence[str]) -> dict[str, Binding]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(bindings.by_crm_id, conn, crm_ids)
+
+    async def bindings_by_lead(self, conn: int, lead_ids: Sequence[str]) -> dict[str, Binding]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(bindings.by_lead, conn, lead_ids)
+
+    async def bindings_unseen(self, conn: int, sweep: int, after: str, limit: int) -> list[Binding]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(bindings.unseen, conn, sweep, after, limit)
+
+    async def commands_ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(commands.ready, conn, now_us, limit, behind_parked=behind_parked)
+
+    async def commands_open(self, conn: int, lead_ids: Sequence[str]) -> list[Command]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(commands.open_of, conn, lead_ids)
+
+    async def commands_next_us(self, conn: int) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(commands.next_us, conn)
+
+    async def layouts(self) -> dict[int, tuple[str, ...]]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(house.layouts)
+
+    async def layout(self, names: tuple[str, ...]) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(house.layout, names)
+
+    async def positions(self, conn: int) -> dict[str, bytes]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(house.positions, conn)
+
+    async def sending(self, fence: Fence, conn: int, seqs: Sequence[int]) -> None:
+        """See ``ports.Ledger``. Raises ``Bug`` for a command that is not the oldest open one of its lead."""
+        await self._driver.run(commands.sending, fence, conn, seqs)
+
+    async def orphans(self, fence: Fence, conn: int) -> list[str]:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(commands.orphans, fence, conn)
+
+    async def commit(self, fence: Fence, commit: Commit) -> None:
+        """See ``ports.Ledger``. Raises ``Bug`` when a CRM id is bound that another lead keeps."""
+        try:
+            await self._driver.run(commits.commit, fence, commit, free_first=False)
+        except Collision:
+            try:
+                await self._driver.run(commits.commit, fence, commit, free_first=True)
+            except Collision as error:
+                raise Bug(
+                    "bug.crm-id-bound-twice", "a CRM record is bound to a second lead", place=fence.lease
+                ) from error
+
+    async def outbox_read(self, after_seq: int, limit: int) -> list[OutboxRow]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(outbox.read, after_seq, limit)
+
+    async def outbox_done(self, fence: Fence, acked: Sequence[int], dead: Sequence[tuple[int, DeadLetter]]) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(outbox.done, fence, acked, dead)
+
+    async def outbox_depth(self) -> tuple[int, int]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(outbox.depth)
+
+    async def runs(self, conn: int, limit: int) -> list[Run]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(house.runs, conn, limit)
+
+    async def gaps(self, conn: int) -> list[Gap]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(house.gaps, conn)
+
+    async def dead_letters(self, tenant: str, limit: int) -> list[DeadLetter]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(house.dead_letters, tenant, limit)
+
+    async def command_counts(self) -> list[CommandCounts]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(commands.counts)
+
+    async def forget(self, finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(house.forget, finished_before_us, inbox_before_us, runs_before_us, limit)
+
+    async def ring(self, bell: str) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(_ring, bell)
+
+    async def wait(self, bells: Sequence[str], seconds: float) -> None:
+        """See ``ports.Ledger``."""
+        if bells:
+            await self._driver.listen()
+        await self._driver.bells.wait(bells, seconds)
+
+    async def close(self) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.close()
+
+
+def _ring(bell: str) -> Step[None]:
+    yield (Ring(bell),)

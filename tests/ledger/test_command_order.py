@@ -1,0 +1,118 @@
+"""The order of commands against a model that keeps no marks: whatever happens to them, the ledger hands out the same ones."""
+
+from dataclasses import dataclass
+from itertools import count
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sales_crm_bridge.ledger import SqlLedger, open_ledger
+from sales_crm_bridge.state import CommandChange, CommandState, Commit, Fence, Intake
+from tests.ledger.house import House
+
+OPEN = {CommandState.PENDING, CommandState.SENDING, CommandState.UNKNOWN}
+FINAL = {CommandState.DONE, CommandState.REFUSED}
+LEADS = ("L", "K", "J")
+TENANTS = count()
+
+take_in = st.tuples(st.just("take"), st.lists(st.sampled_from(LEADS), min_size=1, max_size=4))
+change = st.tuples(
+    st.just("change"),
+    st.lists(
+        st.tuples(st.integers(0, 12), st.sampled_from(sorted(CommandState)), st.sampled_from([0, 0, 5, 9])),
+        min_size=1,
+        max_size=3,
+        unique_by=lambda one: one[0],
+    ),
+)
+send = st.tuples(st.just("send"), st.integers(1, 3))
+histories = st.lists(st.one_of(take_in, take_in, change, change, send), max_size=25)
+
+
+@dataclass
+class Known:
+    """What the model keeps of a command."""
+
+    seq: int
+    lead: str
+    state: CommandState = CommandState.PENDING
+    not_before_us: int = 0
+
+
+def ready(known: list[Known], now_us: int, *, behind_parked: bool) -> list[tuple[int, bool]]:
+    """Say by the words of the port which commands may be tried, and which of them are behind a parked one."""
+    found = []
+    for lead in LEADS:
+        mine = [one for one in known if one.lead == lead and one.state not in FINAL]
+        head = next((one for one in mine if one.state in OPEN), None)
+        if head is None or head.state is CommandState.SENDING or head.not_before_us > now_us:
+            continue
+        parked = any(one.state is CommandState.PARKED and one.seq < head.seq for one in mine)
+        if behind_parked or not parked:
+            found.append((head.seq, parked))
+    return sorted(found)
+
+
+async def check(ledger: SqlLedger, history: list[tuple[str, object]]) -> None:
+    """Play ``history`` on the ledger and on the model, and compare after every step."""
+    house = House(ledger)
+    number = next(TENANTS)
+    conn, fence = await house.connection(f"tenant{number}")
+    known: list[Known] = []
+    for what, details in history:
+        match what, details:
+            case "take", list(leads):
+                rows = [house.intent(conn, lead, f"{number}/{house.count}") for lead in leads]
+                await ledger.take(Intake(rows=rows, dead=(), offsets={}, now_us=1))
+                seqs = sorted(one.seq for one in await ledger.commands_open(conn, LEADS))
+                fresh = [seq for seq in seqs if seq not in {one.seq for one in known}]
+                known += [Known(seq, lead) for seq, lead in zip(fresh, leads, strict=True)]
+            case "change", list(changes):
+                await commit(ledger, fence, conn, known, changes)
+            case "send", int(limit):
+                heads = ready(known, 7, behind_parked=True)[:limit]
+                await ledger.sending(fence, conn, [seq for seq, _ in heads])
+                for one in known:
+                    if one.seq in {seq for seq, _ in heads}:
+                        one.state = CommandState.SENDING
+            case _:
+                raise AssertionError(what)
+        for behind_parked in (False, True):
+            found = await ledger.commands_ready(conn, 7, 99, behind_parked=behind_parked)
+            assert [(one.seq, one.behind_parked) for one in found] == ready(known, 7, behind_parked=behind_parked)
+        assert [one.seq for one in await ledger.commands_open(conn, LEADS)] == [
+            one.seq for one in known if one.state not in FINAL
+        ]
+
+
+async def commit(
+    ledger: SqlLedger, fence: Fence, conn: int, known: list[Known], changes: list[tuple[int, CommandState, int]]
+) -> None:
+    """Change commands by their place in the model, on both sides; a final one stays final."""
+    rows = []
+    for at, state, not_before_us in changes:
+        if at < len(known):
+            rows.append(CommandChange(seq=known[at].seq, state=state, not_before_us=not_before_us))
+            if known[at].state not in FINAL:
+                known[at].state, known[at].not_before_us = state, not_before_us
+    await ledger.commit(fence, Commit(conn=conn, commands=rows))
+
+
+@given(histories)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_the_ledger_hands_out_what_the_model_does_on_sqlite(history: list[tuple[str, object]]) -> None:
+    """After every step of any history: the ready commands with their flags, and the open ones, are the model's."""
+    ledger = await open_ledger("sqlite://:memory:")
+    await check(ledger, history)
+    await ledger.close()
+
+
+@given(histories)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_the_ledger_hands_out_what_the_model_does_on_postgresql(
+    postgres_dsn: str, history: list[tuple[str, object]]
+) -> None:
+    """The same on PostgreSQL."""
+    ledger = await open_ledger(postgres_dsn, migrate=True)
+    await check(ledger, history)
+    await ledger.close()
