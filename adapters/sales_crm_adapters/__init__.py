@@ -1,0 +1,130 @@
+"""The CRMs that the bridge can speak to: an explicit catalogue, nothing registers itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sales_crm_adapters import hubspot, memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sales_crm_bridge.model import Capabilities
+    from sales_crm_bridge.ports import CrmAdapter
+
+__all__ = ["CATALOGUE", "CatalogueEntry", "CredentialKind", "OptionProblem"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialKind:
+    """One way to sign in: the names of the secrets it needs, and of those it can use."""
+
+    name: str
+    title: str
+    secrets: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionProblem:
+    """What is wrong with a connection's options, and where: ``path`` below ``options`` (empty: the whole)."""
+
+    path: tuple[str, ...]
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueEntry:
+    """One CRM. ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: its local stand-in.
+
+    ``options``: the model of its settings; ``build`` makes an adapter of them and of the CRM fields that the mapping reads.
+    """
+
+    name: str
+    title: str
+    address: str
+    credentials: tuple[CredentialKind, ...]
+    sandbox: str
+    capabilities: Capabilities
+    options: type[msgspec.Struct]
+    build: Callable[[Any, Sequence[str]], CrmAdapter]
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the options, with nothing outside itself."""
+        (whole,), parts = msgspec.json.schema_components([self.options])
+        return dict(parts[self.options.__name__] if "$ref" in whole else whole)
+
+    def problems(self, options: Mapping[str, object]) -> list[OptionProblem]:
+        """Everything that is wrong with these options; empty when they are good."""
+        return list(self._problems(options))
+
+    def _problems(self, options: Mapping[str, object]) -> Iterator[OptionProblem]:
+        # One by one, since a conversion of the whole ends with its first problem.
+        known = {field.encode_name: field for field in msgspec.structs.fields(self.options)}
+        for name, value in options.items():
+            if name not in known:
+                remedy = f"use one of: {', '.join(sorted(known))}"
+                yield OptionProblem(path=(str(name),), message=f"unknown option '{name}'", remedy=remedy)
+                continue
+            try:
+                msgspec.convert(value, known[name].type)
+            except msgspec.ValidationError as fault:
+                schema = self.schema()["properties"][name]
+                remedy = f"use one of: {', '.join(schema['enum'])}" if "enum" in schema else _remedy(schema)
+                yield OptionProblem(path=(name,), message=str(fault), remedy=remedy)
+        for name, field in known.items():
+            if field.required and name not in options:
+                yield OptionProblem(path=(), message=f"option '{name}' is missing", remedy=f"give '{name}'")
+
+    def make(self, options: Mapping[str, object], crm_fields: Sequence[str]) -> CrmAdapter:
+        """An adapter for one connection. Raises ``msgspec.ValidationError`` for options that have problems."""
+        return self.build(msgspec.convert(dict(options), self.options), crm_fields)
+
+
+def _remedy(schema: Mapping[str, Any]) -> str:
+    wanted = schema.get("pattern")
+    return f"give {schema.get('type', 'a value')}{f' that fits {wanted}' if wanted else ''}"
+
+
+_ENTRIES = (
+    CatalogueEntry(
+        name="hubspot",
+        title="HubSpot",
+        address="https://api.hubapi.com",
+        credentials=(
+            CredentialKind(
+                name="token",
+                title="private app token or service key",
+                secrets=("token",),
+                optional=("client_secret",),
+            ),
+            CredentialKind(
+                name="oauth",
+                title="OAuth app with a refresh token",
+                secrets=("client_id", "client_secret", "refresh_token"),
+            ),
+        ),
+        sandbox="hubspot",
+        capabilities=hubspot.CAPABILITIES,
+        options=hubspot.Options,
+        build=hubspot.HubSpot,
+    ),
+    CatalogueEntry(
+        name="memory",
+        title="Memory CRM (for learning and tests)",
+        address="",
+        credentials=(CredentialKind(name="password", title="password", secrets=("password",)),),
+        sandbox="memory",
+        capabilities=memory.Memory.capabilities,
+        options=memory.Options,
+        build=memory.Memory,
+    ),
+)
+
+CATALOGUE: Mapping[str, CatalogueEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+"""Every CRM by the name that a tenant's file says under ``adapter``."""
