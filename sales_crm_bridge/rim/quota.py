@@ -1,0 +1,145 @@
+"""The day's quota: how many calls the account has used of its calendar day, and who may use the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sales_crm_bridge.errors import QuotaExhausted
+from sales_crm_bridge.rim.terms import COMMANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import tzinfo
+
+    from sales_crm_bridge.ports import Clock
+    from sales_crm_bridge.rim.terms import Terms
+
+MIDNIGHT_MARGIN_S = 60
+"""How long after its midnight we believe that an account's day has begun: clocks differ."""
+
+
+class DayQuota:
+    """Counts calls per day of the account's own calendar, in blocks claimed from the ledger ahead of use.
+
+    After a crash the unused rest of a block counts as used, so the count may be too high by ``count_block`` and is never too
+    low. What the CRM says is left can only lower what we think is left: others draw on the same budget.
+    """
+
+    def __init__(self, clock: Clock, terms: Terms, count: Callable[[str, int], Awaitable[int]]) -> None:
+        self._clock = clock
+        self._count = count
+        self._per_day = terms.per_day
+        self._reserve = terms.reserve
+        self._block = max(1, min(terms.count_block, (terms.per_day or terms.count_block * 100) // 100))
+        self._zone: tzinfo = UTC
+        self._day = ""
+        self._claimed = 0
+        self._unspent = 0
+        self._empty_until_us = 0
+        self._said_empty = False
+        self._claiming = asyncio.Lock()
+
+    def account(self, zone: str, per_day: int | None, left: int | None) -> None:
+        """What the account says of itself: its time zone (an unknown name leaves it as it is), its limit, what is left."""
+        with contextlib.suppress(ZoneInfoNotFoundError, ValueError):
+            self._zone = ZoneInfo(zone) if zone else self._zone
+        if per_day is not None:
+            self._per_day = per_day if self._per_day is None else min(per_day, self._per_day)
+        if self._said_empty and self.empty_until_us:
+            self._empty_until_us = self.midnight_us()
+        self.left(left)
+
+    def left(self, calls: int | None) -> None:
+        """The CRM says that ``calls`` are left of the day (None: it does not)."""
+        if calls is None:
+            return
+        self._turn_page()
+        if self._per_day is None:
+            self._per_day = self.used + calls
+        self._claimed = max(self._claimed, self._per_day - calls + self._unspent)
+
+    def exhausted(self, wait_s: float | None) -> QuotaExhausted:
+        """The CRM says that the day is used up, for ``wait_s`` (None: until the account's midnight); gives the fault to tell."""
+        self._said_empty = wait_s is None
+        until_us = self.midnight_us() if wait_s is None else self._clock.now_us() + round(wait_s * 1e6)
+        self._empty_until_us = until_us
+        return _empty(until_us)
+
+    def refusal(self, purpose: str) -> QuotaExhausted | None:
+        """Why a call for ``purpose`` may not be made now (None: it may)."""
+        if self._clock.now_us() < self._empty_until_us:
+            return _empty(self._empty_until_us)
+        self._turn_page()
+        kept = 0 if purpose == COMMANDS else self._reserve
+        if self._per_day is not None and self.used >= self._per_day - kept:
+            return QuotaExhausted(
+                "quota.day",
+                f"{self.used} of {self._per_day} calls of the day are used"
+                + (f", {kept} kept for commands" if kept else ""),
+                retry_at_us=self.midnight_us(),
+                remedy="it goes on by itself; if this happens often, raise `limits.per_day` or pull less often",
+            )
+        return None
+
+    async def take(self, purpose: str) -> QuotaExhausted | None:
+        """Count one call for ``purpose``, or say why it may not be made. Raises what the ledger raises, with nothing counted."""
+        while (refused := self.refusal(purpose)) is None:
+            if self._unspent > 0:
+                self._unspent -= 1
+                return None
+            async with self._claiming:
+                if self._unspent == 0:
+                    await self._claim()
+        return refused
+
+    async def _claim(self) -> None:
+        self._turn_page()
+        day = self._day
+        total = await self._count(day, self._block)
+        if day == self._day:
+            self._claimed = max(total, self._claimed + self._block)
+            self._unspent = self._block
+
+    def _turn_page(self) -> None:
+        """Start a new count when the account's calendar has a new date."""
+        today = self._now().date().isoformat()
+        if today != self._day:
+            self._day, self._claimed, self._unspent = today, 0, 0
+
+    def _now(self) -> datetime:
+        seconds = self._clock.now_us() // 1_000_000 - MIDNIGHT_MARGIN_S
+        return datetime.fromtimestamp(seconds, self._zone)
+
+    def midnight_us(self) -> int:
+        """When the account's next day begins, with the margin (epoch microseconds)."""
+        tomorrow = self._now().date() + timedelta(days=1)
+        begins = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=self._zone)
+        return (round(begins.timestamp()) + MIDNIGHT_MARGIN_S) * 1_000_000
+
+    @property
+    def used(self) -> int:
+        """Calls of the day used, ours and those of others that the CRM told us of."""
+        return self._claimed - self._unspent
+
+    @property
+    def calls_left(self) -> int | None:
+        """Calls left of the day (None: no limit is known)."""
+        return None if self._per_day is None else max(0, self._per_day - self.used)
+
+    @property
+    def empty_until_us(self) -> int:
+        """Until when the CRM says that the day is used up (0: it does not)."""
+        return self._empty_until_us if self._empty_until_us > self._clock.now_us() else 0
+
+
+def _empty(until_us: int) -> QuotaExhausted:
+    return QuotaExhausted(
+        "crm.quota-day",
+        "the CRM says that the account's calls of the day are used up",
+        retry_at_us=until_us,
+        remedy="it goes on by itself; if this happens often, raise the account's limit or pull less often",
+    )
