@@ -28,7 +28,7 @@ NEW = Columns(
 OFFSET = Columns("topic text, part int, next_offset int")
 LEAD = Columns("conn int, lead_id text")
 COMMAND = (
-    "seq, conn, tenant, message_id, lead_id, operation, payload, occurred_us, state, attempt, settle, epoch,"
+    "seq, conn, tenant, message_id, lead_id, operation, payload, occurred_us, state, attempt, waits, epoch,"
     " not_before_us, reason, head"
 )
 
@@ -40,6 +40,9 @@ MAKE = "INSERT INTO commands ({columns}) {values}"
 MOVE_OFFSET = """
     INSERT INTO offsets ({columns}) {values} ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset
     WHERE excluded.next_offset > offsets.next_offset
+"""
+SET_OFFSET = """
+    INSERT INTO offsets ({columns}) {values} ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset
 """
 CROWN = """
     UPDATE commands SET head = w.head FROM (
@@ -70,12 +73,12 @@ UNSEAT = """
 _ARM = f"""
     SELECT * FROM (
         SELECT {COMMAND} FROM commands
-        WHERE conn = ? AND head > 0 AND head = %d AND not_before_us = 0 AND state IN ('pending', 'unknown')
+        WHERE conn = ? AND head = %d AND not_before_us = 0 AND state IN ('pending', 'unknown')
         ORDER BY seq LIMIT ?
     ) AS fresh%d
     UNION ALL SELECT * FROM (
         SELECT {COMMAND} FROM commands
-        WHERE conn = ? AND head > 0 AND head = %d AND not_before_us > 0 AND not_before_us <= ?
+        WHERE conn = ? AND head = %d AND not_before_us > 0 AND not_before_us <= ?
             AND state IN ('pending', 'unknown')
         ORDER BY not_before_us, seq LIMIT ?
     ) AS again%d
@@ -90,16 +93,16 @@ OPEN = f"""
 """  # noqa: S608 - constants
 NEXT_US = """
     SELECT not_before_us FROM commands
-    WHERE conn = ? AND head > 0 AND head = 1 AND not_before_us > 0 AND state IN ('pending', 'unknown')
+    WHERE conn = ? AND head = 1 AND not_before_us > 0 AND state IN ('pending', 'unknown')
     ORDER BY not_before_us LIMIT 1
 """
 SENDING = """
     UPDATE commands SET state = 'sending', epoch = ?, attempt = attempt + 1
-    WHERE conn = ? AND seq {in} AND head > 0 RETURNING seq
+    WHERE conn = ? AND seq {in} AND head IN (1, 2) RETURNING seq
 """
 ORPHANED = """
-    UPDATE commands SET state = 'unknown'
-    WHERE conn = ? AND state IN ('sending', 'unknown') AND state = 'sending' AND epoch <> ?
+    UPDATE commands SET state = 'unknown', waits = 0, not_before_us = ?
+    WHERE conn = ? AND state IN ('sending', 'unknown') AND state = 'sending'
 """
 UNKNOWN = """
     SELECT lead_id FROM commands
@@ -157,6 +160,7 @@ def take(intake: Intake) -> Step[Sequence[bool]]:
         house.bury(intake.dead),
         house.open_gaps(intake.gaps),
         Many(MOVE_OFFSET, OFFSET, offsets),
+        Many(SET_OFFSET, OFFSET, [(topic, part, offset) for (topic, part), offset in sorted(intake.reset.items())]),
     ]
     work += [Ring(bell_commands(conn)) for conn in sorted({conn for conn, _ in leads})]
     yield tuple(work)
@@ -195,9 +199,9 @@ def sending(fence: Fence, conn: int, seqs: Sequence[int]) -> Step[None]:
         raise Bug("bug.not-a-head", f"commands {missing[:5]} are not the oldest open ones of their leads")
 
 
-def orphans(fence: Fence, conn: int) -> Step[list[str]]:
-    """Doubt whatever another epoch was sending."""
-    fenced, _, rows = yield (leases.check(fence), Ask(ORPHANED, (conn, fence.epoch)), Ask(UNKNOWN, (conn,)))
+def orphans(fence: Fence, conn: int, not_before_us: int) -> Step[list[str]]:
+    """Doubt whatever was being sent."""
+    fenced, _, rows = yield (leases.check(fence), Ask(ORPHANED, (not_before_us, conn)), Ask(UNKNOWN, (conn,)))
     leases.proven(fence, fenced)
     return [lead_id for (lead_id,) in rows]
 
@@ -233,7 +237,7 @@ def _commands(rows: Rows) -> list[Command]:
             occurred_us=row[7],
             state=_STATES[row[8]],
             attempt=row[9],
-            settle=row[10],
+            waits=row[10],
             epoch=row[11],
             not_before_us=row[12],
             reason=row[13],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.state import CommandChange, Commit, Fence
 
 CHANGE = Columns(
-    "conn int, seq int, state text, attempt int, settle int, not_before_us int, reason text, finished_us int, open int, final int"
+    "conn int, seq int, state text, attempt int, waits int, not_before_us int, reason text, finished_us int, open int, final int"
 )
 ALIAS = Columns("conn int, crm_id text, lead_id text")
 POSITION = Columns("conn int, feed text, state bytes")
@@ -33,7 +33,7 @@ CALL_ALSO = """
 SEEN = "UPDATE bindings SET sweep = ? WHERE conn = ? AND crm_id {in} AND crm_id <> '' AND sweep < ?"
 # A final state empties the payload: nothing personal stays once the work is done.
 CHANGED = """
-    UPDATE commands SET state = r.state, attempt = r.attempt, settle = r.settle, not_before_us = r.not_before_us,
+    UPDATE commands SET state = r.state, attempt = r.attempt, waits = r.waits, not_before_us = r.not_before_us,
         reason = r.reason, finished_us = r.finished_us, open = r.open,
         head = CASE WHEN r.open = 1 THEN commands.head ELSE 0 END,
         payload = CASE WHEN r.final = 1 THEN substr(commands.payload, 1, 0) ELSE commands.payload END
@@ -70,7 +70,7 @@ def commit(fence: Fence, done: Commit, *, free_first: bool) -> Step[None]:
     if done.commands:
         work += _changes(conn, done.commands)
     if done.outbox:
-        work += [outbox.put(done.outbox), Ring(BELL_OUTBOX)]
+        work += [outbox.put(conn, done.outbox), Ring(BELL_OUTBOX)]
     if done.positions:
         places = [(conn, feed, state) for feed, state in sorted(done.positions.items())]
         work.append(Many(STAND, POSITION, places))
@@ -89,7 +89,7 @@ def _changes(conn: int, changes: Sequence[CommandChange]) -> list[Work]:
             change.seq,
             change.state.value,
             change.attempt,
-            change.settle,
+            change.waits,
             change.not_before_us,
             change.reason,
             change.finished_us,

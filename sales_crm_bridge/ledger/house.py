@@ -34,6 +34,7 @@ KEEP_GAPS = f"""
 """
 OPEN_GAPS = "INSERT INTO gaps ({columns}) {values} ON CONFLICT (id) DO NOTHING"
 BURY = "INSERT INTO dead_letters ({columns}) {values} ON CONFLICT (source) DO NOTHING"
+RUNNING = f"SELECT {RUN.listed} FROM runs WHERE conn = ? AND finished_us = 0 ORDER BY feed, number DESC LIMIT ?"  # noqa: S608
 RUNS = f"SELECT {RUN.listed} FROM runs WHERE conn = ? ORDER BY started_us DESC, feed, number DESC LIMIT ?"  # noqa: S608
 GAPS = f"SELECT {GAP.listed} FROM gaps WHERE closed_us = 0 AND conn = ? ORDER BY opened_us, id"  # noqa: S608
 GAPS_OF_ALL = f"SELECT {GAP.listed} FROM gaps WHERE closed_us = 0 ORDER BY opened_us, id"  # noqa: S608
@@ -87,9 +88,9 @@ def bury(letters: Sequence[DeadLetter]) -> Many:
     return Many(BURY, DEAD, [astuple(letter)[:-1] for letter in letters])
 
 
-def runs(conn: int, limit: int) -> Step[list[Run]]:
+def runs(conn: int, limit: int, *, running: bool) -> Step[list[Run]]:
     """The newest first."""
-    (rows,) = yield (Ask(RUNS, (conn, limit)),)
+    (rows,) = yield (Ask(RUNNING if running else RUNS, (conn, limit)),)
     return [Run(**dict(zip(RUN.names, row, strict=True))) for row in rows]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.ledger import house, leases
@@ -14,19 +13,18 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.state import DeadLetter, Fence
 
-COLUMNS = Columns("message_id text, fact bytes, created_us int")
+COLUMNS = Columns("conn int, message_id text, fact bytes, created_us int")
 
 PUT = "INSERT INTO outbox ({columns}) {values}"
 READ = "SELECT seq, message_id, fact, created_us FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
 DONE = "DELETE FROM outbox WHERE seq {in}"
-DEPTH = "SELECT count(*), min(created_us) FROM outbox"
+DEPTH = "SELECT count(*), min(created_us) FROM outbox WHERE conn = ?"
+DEPTH_OF_ALL = "SELECT count(*), min(created_us) FROM outbox"
 
-_row = attrgetter("message_id", "fact", "created_us")
 
-
-def put(rows: Sequence[OutboxRow]) -> Many:
+def put(conn: int, rows: Sequence[OutboxRow]) -> Many:
     """The work that appends facts in their order."""
-    return Many(PUT, COLUMNS, list(map(_row, rows)))
+    return Many(PUT, COLUMNS, [(conn, row.message_id, row.fact, row.created_us) for row in rows])
 
 
 def read(after_seq: int, limit: int) -> Step[list[OutboxRow]]:
@@ -49,7 +47,7 @@ def done(fence: Fence, acked: Sequence[int], dead: Sequence[tuple[int, DeadLette
     leases.proven(fence, fenced)
 
 
-def depth() -> Step[tuple[int, int]]:
+def depth(conn: int) -> Step[tuple[int, int]]:
     """How many, and since when the oldest."""
-    (((count, since),),) = yield (Ask(DEPTH),)
+    (((count, since),),) = yield (Ask(DEPTH, (conn,)) if conn else Ask(DEPTH_OF_ALL),)
     return int(count), int(since or 0)

@@ -34,6 +34,10 @@ HAS_NONE = {
     "sqlite": "SELECT count(*) = 0 FROM sqlite_master WHERE name = 'schema_migrations'",
     "postgresql": "SELECT to_regclass('schema_migrations') IS NULL",
 }
+CLOCK = {
+    "sqlite": "SELECT 0",
+    "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+}
 # Two processes may begin at the same moment. SQLite has one writer anyway.
 ALONE = {"sqlite": "SELECT 1", "postgresql": "SELECT pg_advisory_xact_lock(7378697629483820646)"}
 BEGIN = """
@@ -69,12 +73,14 @@ class Migration:
 class SchemaState:
     """What a database has: ``present`` is the newest migration in it (0: none), ``oldest`` the oldest code that can work on it.
 
-    ``pending``: the names of the migrations it lacks.
+    ``pending``: the names of the migrations it lacks. ``clock_us``: the server's clock when it was asked (0: it has none of its
+    own); leases are told apart by the processes' clocks, so these must agree.
     """
 
     present: int
     oldest: int
     pending: tuple[str, ...]
+    clock_us: int
 
     def check(self) -> None:
         """Raise ``EnvironmentFault`` if this program cannot work on it."""
@@ -133,7 +139,7 @@ def upgrade(dialect: str, migrations: Sequence[Migration]) -> Step[list[str]]:
 
 def inspect(dialect: str, migrations: Sequence[Migration]) -> Step[SchemaState]:
     """Look at what is there; changes nothing."""
-    (((none,),),) = yield (Ask(HAS_NONE[dialect]),)
+    ((none,),), ((clock_us,),) = yield (Ask(HAS_NONE[dialect]), Ask(CLOCK[dialect]))
     rows = []
     if not none:
         (rows,) = yield (Ask(FOUND),)
@@ -142,4 +148,5 @@ def inspect(dialect: str, migrations: Sequence[Migration]) -> Step[SchemaState]:
         present=max(present, default=0),
         oldest=max((oldest for _, oldest in rows), default=0),
         pending=tuple(f"{one.number:04d}_{one.name}" for one in migrations if one.number not in present),
+        clock_us=int(clock_us),
     )

@@ -132,9 +132,9 @@ class SqlLedger:
         """See ``ports.Ledger``. Raises ``Bug`` for a command that is not the oldest open one of its lead."""
         await self._driver.run(commands.sending, fence, conn, seqs)
 
-    async def orphans(self, fence: Fence, conn: int) -> list[str]:
+    async def orphans(self, fence: Fence, conn: int, not_before_us: int) -> list[str]:
         """See ``ports.Ledger``."""
-        return await self._driver.run(commands.orphans, fence, conn)
+        return await self._driver.run(commands.orphans, fence, conn, not_before_us)
 
     async def commit(self, fence: Fence, commit: Commit) -> None:
         """See ``ports.Ledger``. Raises ``Bug`` when a CRM id is bound that another lead keeps."""
@@ -156,13 +156,13 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         await self._driver.run(outbox.done, fence, acked, dead)
 
-    async def outbox_depth(self) -> tuple[int, int]:
+    async def outbox_depth(self, conn: int = 0) -> tuple[int, int]:
         """See ``ports.Ledger``."""
-        return await self._driver.look(outbox.depth)
+        return await self._driver.look(outbox.depth, conn)
 
-    async def runs(self, conn: int, limit: int) -> list[Run]:
+    async def runs(self, conn: int, limit: int, *, running: bool = False) -> list[Run]:
         """See ``ports.Ledger``."""
-        return await self._driver.look(house.runs, conn, limit)
+        return await self._driver.look(house.runs, conn, limit, running=running)
 
     async def gaps(self, conn: int) -> list[Gap]:
         """See ``ports.Ledger``."""

@@ -54,7 +54,7 @@ async def test_a_command_comes_back_as_it_was_taken(house: House) -> None:
 
 
 async def test_offsets_and_dead_letters_and_gaps_come_with_the_batch(house: House) -> None:
-    """An offset is where reading goes on, per partition, and never moves back; a gap that is known is not opened again."""
+    """An offset is where reading goes on, per partition, and moves back only when reset; a known gap is not opened again."""
     letter = DeadLetter(
         source="t[0]@4", tenant="", lead_id="", code="c", message="m", remedy="r", key=b"", payload=b"p", headers=b"",
         created_us=1,
@@ -67,6 +67,12 @@ async def test_offsets_and_dead_letters_and_gaps_come_with_the_batch(house: Hous
     assert await house.ledger.places("none") == {}
     assert len(await house.ledger.dead_letters("", 9)) == 1
     assert await house.ledger.gaps(1) == [gap]
+    await take(Intake(rows=(), dead=(), offsets={("u", 0): 10}, now_us=1, reset={("t", 0): 1, ("v", 0): 7}))
+    assert [await house.ledger.places(topic) for topic in "tuv"] == [
+        {("t", 0): 1, ("t", 1): 3},
+        {("u", 0): 10},
+        {("v", 0): 7},
+    ]
 
 
 async def test_the_oldest_command_of_each_lead_is_tried_first(house: House) -> None:
@@ -111,20 +117,24 @@ async def test_sending_is_written_before_the_call_and_told_by_its_epoch(house: H
     assert (await house.ledger.commands_open(conn, ["K"]))[0].state is PENDING
 
 
-async def test_what_a_former_owner_was_sending_is_unknown(house: House) -> None:
-    """Under a new epoch every SENDING command of another one is doubted; its own are not; all doubted leads are named."""
+async def test_what_was_being_sent_is_unknown_when_a_session_begins(house: House) -> None:
+    """Every SENDING command is doubted, of a former epoch and of our own, and left alone for a while; all doubted are named."""
     conn, fence = await house.connection()
     await house.intents(conn, "L", "K", "J")
     seqs = [seq for _, seq in await house.ready(conn)]
     await house.ledger.sending(fence, conn, seqs[:1])
-    assert await house.ledger.orphans(fence, conn) == []
+    assert await house.ledger.orphans(fence, conn, 70) == ["L"]
     await house.ledger.leases_drop("p1", [fence.lease])
     newer = await house.lease(fence.lease, "p2")
-    assert await house.ledger.orphans(newer, conn) == ["L"]
     await house.ledger.sending(newer, conn, seqs[1:2])
-    assert await house.ledger.orphans(newer, conn) == ["L"]
-    states = {one.lead_id: one.state for one in await house.ledger.commands_ready(conn, 0, 9, behind_parked=False)}
-    assert states == {"L": UNKNOWN, "J": PENDING}
+    assert await house.ledger.orphans(newer, conn, 80) == ["L", "K"]
+    found = {one.lead_id: one for one in await house.ledger.commands_open(conn, ["L", "K", "J"])}
+    assert {lead: (one.state, one.not_before_us, one.waits) for lead, one in found.items()} == {
+        "L": (UNKNOWN, 70, 0),
+        "K": (UNKNOWN, 80, 0),
+        "J": (PENDING, 0, 0),
+    }
+    assert [lead for lead, _ in await house.ready(conn, 79)] == ["L", "J"]
 
 
 async def test_a_command_that_was_put_off_is_due_at_its_time(house: House) -> None:
@@ -135,7 +145,7 @@ async def test_a_command_that_was_put_off_is_due_at_its_time(house: House) -> No
     (_, first), (_, third) = await house.ready(conn)
     wait = [
         CommandChange(seq=first, state=PENDING, attempt=1, not_before_us=50, reason="busy"),
-        CommandChange(seq=third, state=UNKNOWN, attempt=1, not_before_us=40, settle=2),
+        CommandChange(seq=third, state=UNKNOWN, attempt=1, not_before_us=40, waits=2),
     ]
     await house.ledger.commit(fence, Commit(conn=conn, commands=wait))
     assert await house.ready(conn, 39) == []

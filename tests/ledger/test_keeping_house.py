@@ -25,7 +25,7 @@ def run(conn: int, number: int, *, feed: str = "sweep", started_us: int = 1, fin
 
 
 async def test_runs_are_replaced_by_their_number_and_told_newest_first(house: House) -> None:
-    """A run that goes on is the same run; at most as many as asked for; of this connection alone."""
+    """A run that goes on is the same run; at most as many as asked for; of this connection alone; running ones apart."""
     conn, fence = await house.connection()
     other, _ = await house.connection("beta")
     rows = [run(conn, 1, started_us=1), run(conn, 2, started_us=5), run(conn, 1, feed="changes", started_us=3)]
@@ -33,6 +33,8 @@ async def test_runs_are_replaced_by_their_number_and_told_newest_first(house: Ho
     await house.ledger.commit(fence, Commit(conn=conn, runs=[run(conn, 2, started_us=5, finished_us=9)]))
     assert await house.ledger.runs(conn, 2) == [run(conn, 2, started_us=5, finished_us=9), rows[2]]
     assert await house.ledger.runs(other, 9) == []
+    assert await house.ledger.runs(conn, 9, running=True) == [rows[2], rows[0]]
+    assert await house.ledger.runs(conn, 1, running=True) == [rows[2]]
 
 
 async def test_a_gap_is_open_until_it_is_closed(house: House) -> None:

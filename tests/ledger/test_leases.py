@@ -75,7 +75,7 @@ async def test_a_former_owner_writes_nothing(ledger: SqlLedger, fence: Fence) ->
     attempts = (
         lambda: ledger.commit(fence, Commit(conn=1, bindings=[binding], outbox=[row], positions={"f": b"x"})),
         lambda: ledger.sending(fence, 1, [1]),
-        lambda: ledger.orphans(fence, 1),
+        lambda: ledger.orphans(fence, 1, 0),
         lambda: ledger.outbox_done(fence, [1], []),
         lambda: ledger.keep_save(fence, 1, b"x"),
         lambda: ledger.calls_count(fence, 1, "2026-01-01", 1),

@@ -75,6 +75,18 @@ async def test_the_depth_tells_how_many_wait_and_since_when(house: House) -> Non
     assert await house.ledger.outbox_depth() == (2, 101)
 
 
+async def test_the_depth_of_one_connection_is_its_own(house: House) -> None:
+    """One account's backlog can be told from another's."""
+    conn, fence = await house.connection()
+    other, others = await house.connection("beta")
+    await house.ledger.commit(fence, Commit(conn=conn, outbox=[fact(n) for n in range(3)]))
+    await house.ledger.commit(others, Commit(conn=other, outbox=[fact(9)]))
+    assert await house.ledger.outbox_depth(conn) == (3, 100)
+    assert await house.ledger.outbox_depth(other) == (1, 109)
+    assert await house.ledger.outbox_depth(other + 1) == (0, 0)
+    assert await house.ledger.outbox_depth() == (4, 100)
+
+
 async def test_dead_letters_are_told_by_tenant_oldest_first(house: House) -> None:
     """Of one tenant or of all, at most as many as asked for."""
     conn, fence = await house.connection()

@@ -39,6 +39,7 @@ async def test_an_empty_database_is_refused_with_the_remedy_until_it_is_migrated
     """No table is made unasked; migrate says what it applied, once."""
     state = await schema_state(address)
     assert (state.present, state.pending) == (0, ("0001_first",))
+    assert (state.clock_us > 1_600_000_000_000_000) == address.startswith("postgresql")
     with pytest.raises(EnvironmentFault) as refused:
         await open_ledger(address)
     assert refused.value.code == "ledger.schema-old"

@@ -85,7 +85,7 @@ CREATE TABLE commands (
   occurred_us bigint NOT NULL,
   state {text} NOT NULL,
   attempt bigint NOT NULL DEFAULT 0,
-  settle bigint NOT NULL DEFAULT 0,
+  waits bigint NOT NULL DEFAULT 0,
   epoch bigint NOT NULL DEFAULT 0,
   not_before_us bigint NOT NULL DEFAULT 0,
   reason {text} NOT NULL DEFAULT '',
@@ -96,7 +96,8 @@ CREATE TABLE commands (
 
 CREATE INDEX commands_open ON commands (conn, lead_id, seq) WHERE open = 1;
 CREATE UNIQUE INDEX commands_head ON commands (conn, lead_id) WHERE head > 0;
-CREATE INDEX commands_due ON commands (conn, head, not_before_us, seq) WHERE head > 0;
+CREATE INDEX commands_due ON commands (conn, not_before_us, seq) WHERE head = 1;
+CREATE INDEX commands_due_behind ON commands (conn, not_before_us, seq) WHERE head = 2;
 CREATE INDEX commands_doubt ON commands (conn, state, seq) WHERE state IN ('sending', 'unknown');
 CREATE INDEX commands_parked ON commands (conn, lead_id, seq) WHERE state = 'parked';
 CREATE INDEX commands_finished ON commands (finished_us) WHERE finished_us > 0;
@@ -140,10 +141,14 @@ CREATE TABLE positions (
 
 CREATE TABLE outbox (
   seq {serial},
+  conn bigint NOT NULL,
   message_id {text} NOT NULL,
   fact bytea NOT NULL,
   created_us bigint NOT NULL
 );
+
+-- Counting what waits reads this, and not the facts.
+CREATE INDEX outbox_waiting ON outbox (conn, created_us);
 
 CREATE TABLE runs (
   conn bigint NOT NULL,
@@ -162,6 +167,7 @@ CREATE TABLE runs (
 ) {clustered};
 
 CREATE INDEX runs_newest ON runs (conn, started_us);
+CREATE INDEX runs_running ON runs (conn, feed, number) WHERE finished_us = 0;
 CREATE INDEX runs_finished ON runs (finished_us) WHERE finished_us > 0;
 
 CREATE TABLE gaps (
