@@ -78,6 +78,7 @@ _NUMBER = ("number", "number")
 _TIME = ("datetime", "date")
 _DATE = ("date", "date")
 _BOOL = ("bool", "booleancheckbox")
+_EQUATION = ("number", "calculation_equation")
 _ONE = ("enumeration", "select")
 _MANY = ("enumeration", "checkbox")
 
@@ -88,15 +89,16 @@ _EVERYWHERE: list[_Row] = [
     ("hs_object_id", "Record ID", _NUMBER, "r", ""),
     ("hs_object_source", "Record source code", _TEXT, "rh", ""),
     ("hs_object_source_id", "Record source ID", _TEXT, "rh", ""),
-    ("hs_object_source_label", "Record source", _TEXT, "r", ""),
-    ("hs_merged_object_ids", "Merged record IDs", _MANY, "rx", ""),
+    ("hs_object_source_label", "Record source", _ONE, "rx", ""),
+    ("hs_merged_object_ids", "Merged record IDs", _MANY, "r", ""),
     ("hs_created_by_user_id", "Created by user ID", _NUMBER, "r", ""),
     ("hs_updated_by_user_id", "Updated by user ID", _NUMBER, "r", ""),
     ("hubspot_owner_id", "Owner", _ONE, "x", ""),
     ("hubspot_owner_assigneddate", "Owner assigned date", _TIME, "r", ""),
-    ("hs_pipeline", "Pipeline", _ONE, "x", ""),
+    ("hs_pipeline", "Pipeline", _ONE, "hx", ""),
 ]
 
+_YES_NO = "Yes=true|No=false"
 _LIFECYCLE = (
     "Subscriber=subscriber|Lead=lead|Marketing Qualified Lead=marketingqualifiedlead|Sales Qualified Lead=salesqualifiedlead"
     "|Opportunity=opportunity|Customer=customer|Evangelist=evangelist|Other=other"
@@ -113,7 +115,12 @@ _SOURCES = (
 
 _ROLES = (
     "Blocker=BLOCKER|Budget Holder=BUDGET_HOLDER|Champion=CHAMPION|Decision Maker=DECISION_MAKER|End User=END_USER"
-    "|Influencer=INFLUENCER"
+    "|Executive Sponsor=EXECUTIVE_SPONSOR|Influencer=INFLUENCER|Legal & Compliance=LEGAL_AND_COMPLIANCE|Other=OTHER"
+)
+_LANGUAGES = (
+    "Afrikaans=af|Albanian=sq|Albanian - Albania=sq-al|Arabic=ar|Arabic - Algeria=ar-dz|Arabic - Bahrain=ar-bh"
+    "|Arabic - Egypt=ar-eg|Arabic - Iraq=ar-iq|Arabic - Jordan=ar-jo|Arabic - Kuwait=ar-kw|Arabic - Lebanon=ar-lb"
+    "|Arabic - Libya=ar-ly|English=en|French=fr|German=de|Italian=it|Polish=pl|Portuguese=pt|Spanish=es|Swedish=sv"
 )
 _SIZES = "1-5=1-5|5-25=5-25|25-50=25-50|50-100=50-100|100-500=100-500|500-1000=500-1000|1000+=1000+"
 _REASONS = "Bad fit=BAD_FIT|Bad timing=BAD_TIMING|No budget=NO_BUDGET|Unresponsive=UNRESPONSIVE|Other=OTHER"
@@ -124,8 +131,8 @@ _CONTACT_ROWS: list[_Row] = [
     # Defined on contacts too, and never filled there: a search by it is empty, not an error.
     ("hs_lastmodifieddate", "Object last modified date", _TIME, "rh", ""),
     ("email", "Email", _TEXT, "", ""),
-    ("hs_additional_emails", "Additional email addresses", _ONE, "rhcx", ""),
-    ("hs_email_domain", "Email Domain", _TEXT, "r", ""),
+    ("hs_additional_emails", "Additional email addresses", _ONE, "rhc", ""),
+    ("hs_email_domain", "Email Domain", _TEXT, "rc", ""),
     ("work_email", "Work email", _TEXT, "", ""),
     ("salutation", "Salutation", _TEXT, "", ""),
     ("firstname", "First Name", _TEXT, "", ""),
@@ -134,7 +141,7 @@ _CONTACT_ROWS: list[_Row] = [
     ("jobtitle", "Job Title", _TEXT, "", ""),
     ("phone", "Phone Number", _PHONE, "", ""),
     ("mobilephone", "Mobile Phone Number", _PHONE, "", ""),
-    ("fax", "Fax Number", _TEXT, "", ""),
+    ("fax", "Fax Number", _PHONE, "", ""),
     ("website", "Website URL", _TEXT, "", ""),
     ("address", "Street Address", _TEXT, "", ""),
     ("city", "City", _TEXT, "", ""),
@@ -152,13 +159,13 @@ _CONTACT_ROWS: list[_Row] = [
     ),
     ("message", "Message", _AREA, "", ""),
     ("date_of_birth", "Date of birth", _TEXT, "", ""),
-    ("start_date", "Start date", _DATE, "", ""),
+    ("start_date", "Start date", _TEXT, "", ""),
     ("closedate", "Close Date", _TIME, "", ""),
-    ("lifecyclestage", "Lifecycle Stage", ("enumeration", "radio"), "", _LIFECYCLE),
-    ("hs_lifecyclestage_lead_date", "Became a Lead Date", _TIME, "r", ""),
+    ("lifecyclestage", "Lifecycle Stage", ("enumeration", "radio"), "x", _LIFECYCLE),
+    ("hs_lifecyclestage_lead_date", "Became a Lead Date", _TIME, "rh", ""),
     ("hs_lead_status", "Lead Status", ("enumeration", "radio"), "", _STATUS),
     ("hs_analytics_source", "Original Source", _ONE, "", _SOURCES),
-    ("hs_latest_source", "Latest Traffic Source", _ONE, "r", _SOURCES),
+    ("hs_latest_source", "Latest Traffic Source", _ONE, "", _SOURCES),
     (
         "hs_buying_role",
         "Buying Role",
@@ -166,18 +173,24 @@ _CONTACT_ROWS: list[_Row] = [
         "",
         _ROLES,
     ),
-    ("hs_language", "Preferred language", _ONE, "", "English=en|German=de|French=fr|Spanish=es|Italian=it|Polish=pl"),
-    ("hs_email_optout", "Unsubscribed from all email", ("bool", "booleancheckbox"), "r", "Yes=true|No=false"),
-    ("hs_all_contact_vids", "All vids for a contact", _ONE, "rhcx", ""),
-    ("hs_calculated_merged_vids", "Merged vids with timestamps of a contact", _ONE, "rhcx", ""),
-    ("hs_is_contact", "Is a contact", _BOOL, "rh", ""),
-    ("hs_is_unworked", "Contact unworked", _BOOL, "rc", ""),
-    ("hs_currently_enrolled_in_prospecting_agent", "Enrolled in prospecting agent", _BOOL, "rh", ""),
-    ("hs_membership_has_accessed_private_content", "Accessed private content", _NUMBER, "rh", ""),
-    ("hs_registered_member", "Registered member", _NUMBER, "rh", ""),
+    ("hs_language", "Preferred language", _ONE, "", _LANGUAGES),
+    ("hs_email_optout", "Unsubscribed from all email", _BOOL, "r", _YES_NO),
+    ("hs_all_contact_vids", "All vids for a contact", _ONE, "rhc", ""),
+    ("hs_calculated_merged_vids", "Merged vids with timestamps of a contact", _ONE, "rhc", ""),
+    ("hs_is_contact", "Is a contact", ("bool", "calculation_read_time"), "rhc", _YES_NO),
+    ("hs_is_unworked", "Contact unworked", ("bool", "calculation_equation"), "r", _YES_NO),
+    (
+        "hs_currently_enrolled_in_prospecting_agent",
+        "Enrolled in agent",
+        ("bool", "calculation_equation"),
+        "rc",
+        _YES_NO,
+    ),
+    ("hs_membership_has_accessed_private_content", "Accessed private content", _EQUATION, "rc", ""),
+    ("hs_registered_member", "Registered member", _EQUATION, "rc", ""),
     ("associatedcompanyid", "Primary Associated Company ID", _NUMBER, "hx", ""),
     ("num_notes", "Number of Sales Activities", _NUMBER, "r", ""),
-    ("hubspotscore", "HubSpot Score", ("number", "calculation_score"), "rc", ""),
+    ("hubspotscore", "HubSpot Score", ("number", "calculation_score"), "r", ""),
 ]
 
 _LEAD_ROWS: list[_Row] = [
@@ -212,8 +225,29 @@ _COMPANY_ROWS: list[_Row] = [
     ("city", "City", _TEXT, "", ""),
     ("country", "Country/Region", _TEXT, "", ""),
     ("numberofemployees", "Number of Employees", _NUMBER, "", ""),
-    ("lifecyclestage", "Lifecycle Stage", ("enumeration", "radio"), "", _LIFECYCLE),
+    ("lifecyclestage", "Lifecycle Stage", ("enumeration", "radio"), "x", _LIFECYCLE),
 ]
+
+_ELSEWHERE = {
+    "closedate": "deal_information",
+    "date_of_birth": "facebook_ads_properties",
+    "hs_analytics_source": "analyticsinformation",
+    "hs_buying_role": "deal_information",
+    "hs_email_optout": "emailinformation",
+    "hs_is_unworked": "sales_properties",
+    "hs_latest_source": "analyticsinformation",
+    "hs_lead_status": "sales_properties",
+    "hs_membership_has_accessed_private_content": "contactscripted",
+    "hs_registered_member": "contactscripted",
+    "hubspot_owner_assigneddate": "sales_properties",
+    "hubspot_owner_id": "sales_properties",
+    "hubspotscore": "sales_properties",
+    "message": "contact_activity",
+    "num_notes": "contact_activity",
+    "start_date": "facebook_ads_properties",
+    "work_email": "facebook_ads_properties",
+}
+"""Contact properties that are not in the group of the others."""
 
 _GROUPS = {CONTACTS.name: "contactinformation", LEADS.name: "lead_information", COMPANIES.name: "companyinformation"}
 
@@ -236,7 +270,7 @@ def _of(kind: str, rows: list[_Row]) -> dict[str, Definition]:
             label=label,
             type=types[0],
             field_type=types[1],
-            group_name=_GROUPS[kind],
+            group_name=_ELSEWHERE.get(name, _GROUPS[kind]) if kind == CONTACTS.name else _GROUPS[kind],
             options=options(choices),
             read_only="r" in flags,
             hidden="h" in flags,

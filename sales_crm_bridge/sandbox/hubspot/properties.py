@@ -183,7 +183,7 @@ class Schema:
     ) -> tuple[str | None, BadValue | None]:
         name = definition.name
         inline = [option.value for option in definition.options]
-        allowed = self._external(name, current) if definition.external_options else inline
+        allowed = inline or self._external(name, current)
         many = definition.field_type == "checkbox"
         parts = [part for part in value.split(";") if part] if many else [value]
         odd = next((part for part in parts if part not in allowed), None)
