@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sales_crm_bridge.facts import Scribe
     from sales_crm_bridge.mapping import Mapping
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushRules:
-    """A tenant's push settings. ``refuse_behind``: a later command of a parked lead is refused, else it waits."""
+    """A tenant's push settings. ``refuse_behind``: a later command of a parked lead is refused, else it waits.
+
+    ``conflict_rule``: Sales field → ``domain``, ``crm``, ``newest`` or ``hold``.
+    """
 
     batch: int
     in_flight: int
     refuse_behind: bool
     patience: Patience
+    conflict_rule: Callable[[str], str]
 
 
 @dataclass(slots=True)
@@ -40,6 +44,11 @@ class Books:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: set[str] = field(default_factory=set)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def start(self, leads: Iterable[str]) -> None:
+        """At the start of a session nothing is in flight but what the ledger holds for unknown."""
+        self.writing = set(leads)
+        self._freed.set()
 
     def begin(self, leads: Iterable[str]) -> None:
         """A write to these leads is about to be made."""
@@ -81,4 +90,4 @@ class Desk:
     async def room(self) -> None:
         """Come back when the outbox has room (rule 13: a full one pauses the work, and loses nothing)."""
         while (await self.ledger.outbox_depth())[0] >= self.outbox_max:
-            await self.ledger.wait((), 1.0)
+            await self.clock.sleep(1.0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from sales_crm_bridge import contract
 from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable, QuotaExhausted
 from sales_crm_bridge.model import Category, Operation, Record
+from sales_crm_bridge.policy.booking import Winner
 from sales_crm_bridge.policy.sight import Converted, Draft, How, Observed, Removed, Restored, Why
 from sales_crm_bridge.policy.walks import Pass, Walk
 from sales_crm_bridge.state import OutboxRow
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
     from sales_crm_bridge.contract import FactPage, LeadCommand, ObservedPage, Publication
     from sales_crm_bridge.mapping import Mapping
     from sales_crm_bridge.model import Accepted
+    from sales_crm_bridge.policy.booking import Conflict
     from sales_crm_bridge.policy.commands import Refuse
+    from sales_crm_bridge.policy.sight import Look
     from sales_crm_bridge.state import Binding, Command, Gap, Run
 
 _CHANGE = {
     Why.IMPORTED: contract.CrmChangeKind.CRM_CHANGE_KIND_IMPORTED,
     Why.CREATED: contract.CrmChangeKind.CRM_CHANGE_KIND_CREATED,
     Why.CHANGED: contract.CrmChangeKind.CRM_CHANGE_KIND_CHANGED,
-    Why.MERGED: contract.CrmChangeKind.CRM_CHANGE_KIND_CHANGED,
+    Why.MERGED: contract.CrmChangeKind.CRM_CHANGE_KIND_MERGED,
 }
 _REMOVAL = {
     How.ARCHIVED: contract.CrmRemovalKind.CRM_REMOVAL_KIND_ARCHIVED,
@@ -37,6 +40,8 @@ _REMOVAL = {
 }
 _OPERATION = {operation: contract.CrmOperation.Value(f"CRM_OPERATION_{operation.name}") for operation in Operation}
 _CATEGORY = {category: contract.CrmErrorCategory.Value(f"CRM_ERROR_CATEGORY_{category.name}") for category in Category}
+
+_WINNER = {winner: contract.CrmConflictWinner.Value(f"CRM_CONFLICT_WINNER_{winner.name}") for winner in Winner}
 
 
 class Scribe:
@@ -126,7 +131,7 @@ class Scribe:
     def pushed(
         self,
         command: Command,
-        asked: LeadCommand,
+        asked: LeadCommand | None,
         accepted: Accepted,
         bound: Binding,
         *,
@@ -177,12 +182,40 @@ class Scribe:
         contract.set_time(failed.failed_at, now_us)
         return self._answer(command, asked, bound, failed, now_us, now_us)
 
+    def conflict(
+        self,
+        command: Command,
+        asked: LeadCommand | None,
+        clashes: Sequence[Conflict],
+        eyes: Look,
+        bound: Binding,
+        *,
+        now_us: int,
+    ) -> OutboxRow:
+        """Both sides changed the same fields; what the tenant's rule for each made of it."""
+        body = contract.CrmLeadConflictDetected(
+            intent_message_id=command.message_id,
+            external=self._external_id(bound.crm_id, bound.version, bound.modified_us),
+            conflicts=[
+                contract.CrmFieldConflict(
+                    field=eyes.slot_fields[clash.slot],
+                    sales_fingerprint=clash.sales,
+                    crm_fingerprint=clash.crm,
+                    winner=_WINNER[clash.winner],
+                    reason=clash.rule,
+                )
+                for clash in clashes
+            ],
+        )
+        contract.set_time(body.detected_at, now_us)
+        return self._answer(command, asked, bound, body, now_us, now_us)
+
     def _answer(
         self,
         command: Command,
         asked: LeadCommand | None,
         bound: Binding,
-        body: contract.CrmLeadPushed | contract.CrmLeadPushFailed,
+        body: contract.CrmLeadPushed | contract.CrmLeadPushFailed | contract.CrmLeadConflictDetected,
         occurred_us: int,
         now_us: int,
     ) -> OutboxRow:

@@ -38,13 +38,25 @@ class Tenancy(msgspec.Struct, frozen=True):
 
 
 class Intaker:
-    """Takes intents in. ``tenancy`` is asked anew for every batch, so a changed tenant file holds from the next batch on."""
+    """Takes intents in. ``tenancy`` is asked anew for every batch, so a changed tenant file holds from the next batch on.
 
-    def __init__(self, ledger: Ledger, source: IntentSource, clock: Clock, tenancy: Callable[[], Tenancy]) -> None:
+    ``framed``: records carry a schema registry's framing.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        source: IntentSource,
+        clock: Clock,
+        tenancy: Callable[[], Tenancy],
+        *,
+        framed: bool = False,
+    ) -> None:
         self._ledger = ledger
         self._source = source
         self._clock = clock
         self._tenancy = tenancy
+        self._framed = framed
         self.passed_over: Counter[str] = Counter()
         self.taken = self.repeated = self.dead = 0
         self.trouble = ""
@@ -90,7 +102,7 @@ class Intaker:
         offsets: dict[TopicPartition, int] = {}
         for record in records:
             offsets[(record.topic, record.partition)] = record.offset + 1
-            intent = contract.read_intent(record.value, record.headers)
+            intent = contract.read_intent(record.value, record.headers, framed=self._framed)
             if isinstance(intent, contract.Unreadable):
                 dead.append(self._dead_letter(record, intent, now_us))
                 continue
@@ -102,7 +114,7 @@ class Intaker:
                 conn=tenancy.conns[intent.tenant_id],
                 lead_id=intent.aggregate_id,
                 operation=intent.operation,
-                payload=record.value,
+                payload=intent.value,
                 occurred_us=intent.occurred_us,
             )
             rows.append(InboxRow(tenant=intent.tenant_id, message_id=intent.message_id, command=command))
@@ -131,8 +143,11 @@ class Intaker:
         await self._source.mark(dict(intake.offsets))
 
     async def _out_of_range(self, lost: OutOfRange) -> None:
-        """The broker has trimmed what we had not read: open a gap for every tenant that may have lost intents, then go on."""
-        resume = lost.low if lost.wanted < lost.low else lost.high
+        """The broker no longer has what we had not read, or has a topic made anew: open a gap for every tenant, and go on.
+
+        We go on at the oldest record there is, never at the newest: the inbox knows what it has seen.
+        """
+        resume = lost.low
         now_us = self._clock.now_us()
         topic, partition = lost.partition
         gaps = [
@@ -148,7 +163,9 @@ class Intaker:
             for conn in sorted(set(self._tenancy().conns.values()))
         ]
         log.error("offsets %d..%d of %s[%d] are gone: a gap is open", lost.wanted, resume, topic, partition)
-        await self._persist(Intake(rows=(), dead=(), offsets={lost.partition: resume}, now_us=now_us, gaps=gaps))
+        await self._persist(
+            Intake(rows=(), dead=(), offsets={}, reset={lost.partition: resume}, now_us=now_us, gaps=gaps)
+        )
         await self._source.start_at({lost.partition: resume})
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:

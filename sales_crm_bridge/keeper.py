@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge.errors import LedgerBusy
+from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
 from sales_crm_bridge.state import Fence
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Keeper:
         self.holder = holder
         self._held: dict[str, int] = {}
         self._until_us = 0
+        self.surplus: list[str] = []
 
     def holds(self, name: str) -> Fence | None:
         """The fence of lease ``name`` if this process holds it now."""
@@ -45,10 +46,11 @@ class Keeper:
         return self.holds(fence.lease) == fence
 
     async def turn(self, wanted: Sequence[str]) -> dict[str, Fence]:
-        """Renew what we hold, take what is free up to our share, give back what is too much; gives what is held now.
+        """Renew what we hold and take what is free up to our share; gives what is held now.
 
-        The share is the number of ``wanted`` leases over the number of live processes, rounded up. A ledger that is busy or
-        away costs the leases only when their time is over.
+        The share is the number of ``wanted`` leases over the number of live processes, rounded up. What is too much stands in
+        ``surplus`` afterwards: it is ours until ``give_back``, so that work under it can end first. A ledger that is busy or away
+        costs a lease only when its time is over.
         """
         now_us = self._clock.now_us()
         until_us = now_us + self._ttl_us
@@ -66,15 +68,20 @@ class Keeper:
                 free = [name for name in wanted if name not in taken][: share - len(mine)]
                 if free:
                     held |= await self._ledger.leases_take(free, self.holder, now_us, until_us)
-            surplus = [name for name in held if name not in wanted and name != me] + mine[share:]
-            if surplus:
-                await self._ledger.leases_drop(self.holder, surplus)
-                held = {name: epoch for name, epoch in held.items() if name not in surplus}
-        except LedgerBusy as fault:
+        except (LedgerBusy, EnvironmentFault) as fault:
             log.warning("leases could not be renewed: %s", fault.code)
             return self._now()
+        self.surplus = [name for name in sorted(held) if name not in wanted and name != me] + mine[share:]
         self._held, self._until_us = held, until_us
         return self._now()
+
+    async def give_back(self, names: Sequence[str]) -> None:
+        """Let others have these: no work is under way under them any more."""
+        for name in names:
+            self._held.pop(name, None)
+        self.surplus = [name for name in self.surplus if name not in names]
+        if names:
+            await self._ledger.leases_drop(self.holder, names)
 
     def _now(self) -> dict[str, Fence]:
         fences = {name: self.holds(name) for name in sorted(self._held) if not name.startswith(PROCESS)}

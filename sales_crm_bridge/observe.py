@@ -66,7 +66,7 @@ async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
     for row in await ledger.connections():
         positions = await ledger.positions(row.conn)
         count = counts.get(row.conn)
-        holder = next((one for name, one in leases.items() if name == lease_name(row.adapter, row.account)), None)
+        holder = next((one for name, one in leases.items() if name == lease_name(row.tenant, row.name)), None)
         connections.append(
             {
                 "tenant": row.tenant,
@@ -104,9 +104,9 @@ async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
     }
 
 
-def lease_name(adapter: str, account: str) -> str:
-    """The lease of one CRM account: whoever holds it makes all calls to that account."""
-    return f"account/{adapter}/{account}"
+def lease_name(tenant: str, connection: str) -> str:
+    """The lease of one connection, and so of its CRM account, since no two tenants share one: its holder makes all calls."""
+    return f"connection/{tenant}/{connection}"
 
 
 def _feed(state: bytes, now_us: int) -> Mapping[str, object]:

@@ -58,7 +58,7 @@ only a WRITE call can be answered with ``NoReply``. A talk may be closed at any 
 
 
 def ask(call: Call) -> Generator[tuple[Call, ...], tuple[Reply, ...], HttpReply]:
-    """Make one reading call inside a talk: ``reply = yield from ask(call)``."""
+    """Make one reading call inside a talk, as in ``reply = yield from ask(HttpCall(…))``."""
     (reply,) = yield (call,)
     assert isinstance(reply, HttpReply)
     return reply
@@ -350,10 +350,11 @@ class Ledger(Protocol):
         """Mark commands SENDING with this epoch and count the attempt: the step before a writing call."""
         ...
 
-    async def orphans(self, fence: Fence, conn: int) -> list[str]:
+    async def orphans(self, fence: Fence, conn: int, not_before_us: int) -> list[str]:
         """Turn every SENDING command into UNKNOWN: the first thing of a session, when nothing of ours is in flight.
 
-        Gives the leads of every UNKNOWN command there now is.
+        They are not read back before ``not_before_us``, since the CRM may still be at them. Gives the leads of every UNKNOWN
+        command there now is.
         """
         ...
 
@@ -371,14 +372,14 @@ class Ledger(Protocol):
         """Remove acknowledged rows; move refused ones to the dead letters."""
         ...
 
-    async def outbox_depth(self) -> tuple[int, int]:
-        """How many facts wait, and since when the oldest does (epoch microseconds, 0 none)."""
+    async def outbox_depth(self, conn: int = 0) -> tuple[int, int]:
+        """How many facts wait, and since when the oldest does (epoch microseconds, 0 none); ``conn`` 0: of all connections."""
         ...
 
     # --- keeping house ------------------------------------------------------------------------------------------------
 
-    async def runs(self, conn: int, limit: int) -> list[Run]:
-        """The newest sync runs of a connection, newest first."""
+    async def runs(self, conn: int, limit: int, *, running: bool = False) -> list[Run]:
+        """The newest sync runs of a connection, newest first; with ``running`` those that have not ended."""
         ...
 
     async def gaps(self, conn: int) -> list[Gap]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sales_crm_bridge.errors import BridgeError, CrmUnavailable, QuotaExhausted
+from sales_crm_bridge.errors import BridgeError, ConnectionStopped, CrmUnavailable
 from sales_crm_bridge.model import FeedKind, LeadState, Record, Ref, chunks
 from sales_crm_bridge.policy import sight, walks
 from sales_crm_bridge.state import Commit, DeadLetter, Run
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_crm_bridge.desk import Desk
+    from sales_crm_bridge.errors import RuntimeFault
     from sales_crm_bridge.model import Page, Raw
     from sales_crm_bridge.policy.sight import Book
     from sales_crm_bridge.policy.walks import Standing, Walk
@@ -34,6 +35,7 @@ class Puller:
         self._walks = walks.walks(desk.adapter.feeds(), desk.pace)
         self._standings: dict[str, Standing] = {}
         self._runs: dict[str, Run] = {}
+        self._faults: dict[str, CrmUnavailable | ConnectionStopped] = {}
         self._facts = 0
 
     async def open(self) -> None:
@@ -48,7 +50,7 @@ class Puller:
                 standing = walks.first(walk, desk.speaker.crm_now_us(), desk.pace, now_us)
                 begun[walk.name] = walks.encode(standing)
             self._standings[walk.name] = standing
-        running = {run.feed: run for run in await desk.ledger.runs(desk.conn, 200) if run.state == "running"}
+        running = {run.feed: run for run in reversed(await desk.ledger.runs(desk.conn, 100, running=True))}
         self._runs = {name: run for name, run in running.items() if run.number == self._run_of(name)}
         self._facts = next((row.facts for row in await desk.ledger.connections() if row.conn == desk.conn), 0)
         if begun:
@@ -69,17 +71,28 @@ class Puller:
         standing = self._standings[sweep.name]
         return standing.run > 1 or (standing.run == 1 and standing.position is None and standing.absent is None)
 
-    def hurry(self) -> None:
-        """Make the incremental walks due now: something has hinted at a change."""
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The newest run of each walk that this puller has taken a page of."""
+        return dict(self._runs)
+
+    def hurry(self, *, everything: bool = False) -> None:
+        """Make the incremental walks (or all) due now: something has hinted at a change."""
         for walk in self._walks:
-            if walk.turn is walks.Pass.FRESH:
+            if everything or walk.turn is walks.Pass.FRESH:
                 standing = self._standings[walk.name]
                 self._standings[walk.name] = msgspec.structs.replace(standing, due_us=0)
+
+    @property
+    def trouble(self) -> RuntimeFault | None:
+        """What stands in the way of the most urgent walk that does not get on; None: all is well."""
+        return next((self._faults[walk.name] for walk in self._walks if walk.name in self._faults), None)
 
     async def step(self) -> float:
         """Take one page of the most urgent walk that is due; gives the seconds until the next is (0: now).
 
-        Raises ``ConnectionStopped`` and ``LeaseLost``; an unavailable CRM is written down and tried again later.
+        A CRM that does not answer, or will not let us, holds up the walk that met it: that is written down, told, and tried again
+        after a growing pause, while the others go on. Raises ``LeaseLost`` and what the ledger raises.
         """
         desk = self._desk
         now_us = desk.clock.now_us()
@@ -89,8 +102,10 @@ class Puller:
         await desk.room()
         try:
             await self._advance(walk)
-        except CrmUnavailable as fault:
+        except (CrmUnavailable, ConnectionStopped) as fault:
             await self._failed(walk, fault)
+        else:
+            self._faults.pop(walk.name, None)
         return 0.0
 
     async def _advance(self, walk: Walk) -> None:
@@ -139,25 +154,28 @@ class Puller:
     async def _take(self, walk: Walk, after: Standing, page: Page, asked_us: int, *, finished: bool) -> None:
         """Compare a page with the bindings and commit what it means; waits while a lead of it is being written to."""
         desk = self._desk
-        eyes = desk.eyes
-        prints = eyes.keyring.fingerprints([raw.data for raw in page.raws], desk.mapping.version)
-        ids = [raw.id for raw in page.raws]
+        prints = desk.eyes.keyring.fingerprints([raw.data for raw in page.raws], desk.mapping.version)
+        printed = {raw.id: print_ for raw, print_ in zip(page.raws, prints, strict=True)}
+        ids = list(printed)
+        known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
         decoded: dict[str, Record] = {}
+        sure: dict[str, Record] = {}
         while True:
+            fresh, seen = self._sort(page.raws, printed, known)
+            records, dead = self._decode(fresh, decoded)
+            doubts = [record.id for record in records if sight.doubtful(record, known.get(record.id))]
+            records, more = await self._confirm(records, [name for name in doubts if name not in sure], sure)
+            dead += more
             async with desk.books.lock:
                 known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
-                fresh, seen = self._sort(page.raws, prints, known)
-                records, dead = self._decode(fresh, decoded)
                 by_crm, by_lead = await self._neighbours(records, known)
-                if not (desk.books.writing and self._busy(records, by_crm)):
-                    sure = await self._confirm(records, by_crm)
-                    if sure is not records:
-                        records = sure
-                        by_crm, by_lead = await self._neighbours(records, known)
-                    printed = {raw.id: prints[at] for at, raw in enumerate(page.raws)}
+                settled = {record.id for record in self._sort(page.raws, printed, known)[0]} <= {
+                    raw.id for raw in fresh
+                }
+                if settled and not self._busy(records, by_crm, by_lead):
                     sightings = [sight.Sighting(record, printed.get(record.id, b"")) for record in records]
                     book = sight.read_page(
-                        eyes,
+                        desk.eyes,
                         sightings,
                         by_crm,
                         by_lead,
@@ -168,20 +186,22 @@ class Puller:
                     sweep = self._sweep() if walk.turn is walks.Pass.SWEEP else 0
                     await self._commit(walk, after, book, len(ids), seen, sweep, dead, finished=finished)
                     return
-            await desk.books.freed()
+            if settled:
+                await desk.books.freed()
+                sure.clear()
 
     def _sweep(self) -> int:
         """The number of the sweep under way, or of the last one: what any walk sees alive counts as seen by it."""
         return max(self._standings[walk.name].run for walk in self._walks if walk.turn is walks.Pass.SWEEP)
 
     @staticmethod
-    def _sort(raws: Sequence[Raw], prints: Sequence[bytes], known: dict[str, Binding]) -> tuple[list[Raw], list[str]]:
+    def _sort(raws: Sequence[Raw], printed: dict[str, bytes], known: dict[str, Binding]) -> tuple[list[Raw], list[str]]:
         """Raws that must be decoded, and the ids of those that are as they were."""
         fresh: list[Raw] = []
         seen: list[str] = []
-        for raw, print_ in zip(raws, prints, strict=True):
+        for raw in raws:
             binding = known.get(raw.id)
-            if binding is not None and binding.fingerprint == print_ and binding.crm_id == raw.id:
+            if binding is not None and binding.fingerprint == printed[raw.id] and binding.crm_id == raw.id:
                 seen.append(raw.id)
             else:
                 fresh.append(raw)
@@ -200,20 +220,20 @@ class Puller:
                 try:
                     (decoded[raw.id],) = desk.adapter.decode([raw])
                 except (msgspec.MsgspecError, BridgeError, ValueError, KeyError, TypeError) as fault:
-                    dead.append(self._undecodable(raw, fault))
+                    dead.append(self._unreadable(raw.id, raw.version, type(fault).__name__, raw.data))
         return [decoded[raw.id] for raw in raws if raw.id in decoded], dead
 
-    def _undecodable(self, raw: Raw, fault: Exception) -> DeadLetter:
+    def _unreadable(self, crm_id: str, version: str, why: str, data: bytes) -> DeadLetter:
         desk = self._desk
         return DeadLetter(
-            source=f"{desk.tenant}/record/{raw.id}@{raw.version}",
+            source=f"{desk.tenant}/record/{crm_id}@{version}",
             tenant=desk.tenant,
             lead_id="",
             code="crm.record-unreadable",
-            message=f"a record of {desk.adapter.name} has a shape that the adapter does not know ({type(fault).__name__})",
-            remedy="report the shape of the record to the maintainers; it is read again when it changes or the bridge is upgraded",
-            key=raw.id.encode(),
-            payload=raw.data,
+            message=f"a record of {desk.adapter.name} has a shape that the adapter does not know ({why})",
+            remedy="report the record's shape to the maintainers; it is read again when it changes or the bridge is upgraded",
+            key=crm_id.encode(),
+            payload=data,
             headers=b"",
             created_us=desk.clock.now_us(),
         )
@@ -236,25 +256,51 @@ class Puller:
         by_lead = await desk.ledger.bindings_by_lead(desk.conn, names) if names else {}
         return by_crm, by_lead
 
-    def _busy(self, records: Sequence[Record], by_crm: dict[str, Binding]) -> bool:
-        writing = self._desk.books.writing
-        return any(
-            record.key in writing or ((known := by_crm.get(record.id)) is not None and known.lead_id in writing)
-            for record in records
-        )
+    def _busy(self, records: Sequence[Record], by_crm: dict[str, Binding], by_lead: dict[str, Binding]) -> bool:
+        """Whether a lead that these records speak of, or may speak of, is being written to."""
+        books = self._desk.books
+        if not books.writing:
+            return False
+        for record in records:
+            names = {
+                record.key,
+                *(by_crm[one].lead_id for one in (record.id, record.into, *record.merged_ids) if one in by_crm),
+            }
+            if not books.writing.isdisjoint(names):
+                return True
+            if not record.key and record.id not in by_crm and not self._desk.adapter.capabilities.read_by_key:
+                return True  # it may be the record of a create under way, in a CRM that cannot carry our key
+        return any(lead_id in books.writing for lead_id in by_lead)
 
-    async def _confirm(self, records: list[Record], by_crm: dict[str, Binding]) -> list[Record]:
-        """The records, doubtful ones as a read straight from the CRM shows them (the very list, if none is)."""
-        desk = self._desk
-        doubts = [record.id for record in records if sight.doubtful(record, by_crm.get(record.id))]
-        if not doubts:
-            return records
-        sure: dict[str, Record] = {}
+    async def _confirm(
+        self, records: list[Record], doubts: Sequence[str], sure: dict[str, Record]
+    ) -> tuple[list[Record], list[DeadLetter]]:
+        """The records, doubtful ones as a read straight from the CRM shows them, survivors of merges before them."""
+        dead: list[DeadLetter] = []
         for names in chunks(doubts, READ_BATCH):
-            refs = [Ref(id=name) for name in names]
-            found = await desk.speaker.converse(desk.adapter.read(refs), purpose="pull")
-            sure.update(zip(names, found, strict=True))
-        return await self._with_survivors([sure.get(record.id, record) for record in records])
+            found = await self._read_each(names, "pull", dead)
+            sure.update({name: record for name, record in zip(names, found, strict=True) if record is not None})
+        if not sure:
+            return records, dead
+        return await self._with_survivors([sure.get(record.id, record) for record in records], dead), dead
+
+    async def _read_each(self, ids: Sequence[str], purpose: str, dead: list[DeadLetter]) -> list[Record | None]:
+        """The records under ``ids``; one that cannot be read becomes a dead letter and None, and holds back no other."""
+        desk = self._desk
+        try:
+            return list(await desk.speaker.converse(desk.adapter.read([Ref(id=name) for name in ids]), purpose=purpose))
+        except CrmUnavailable as fault:
+            if not fault.code.endswith("unreadable"):
+                raise
+            why = fault.code
+        except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as fault:
+            why = type(fault).__name__
+        if len(ids) == 1:
+            dead.append(self._unreadable(ids[0], "read", why, b""))
+            return [None]
+        half = (len(ids) + 1) // 2
+        first = await self._read_each(ids[:half], purpose, dead)
+        return first + await self._read_each(ids[half:], purpose, dead)
 
     # --- the end of a sweep: who was not there ------------------------------------------------------------------------
 
@@ -269,41 +315,41 @@ class Puller:
             await self._commit(walk, after, book, 0, [], 0, [], finished=True)
             return
         after = msgspec.structs.replace(standing, absent=unseen[-1].crm_id)
-        refs = [Ref(id=binding.crm_id) for binding in unseen]
-        asked_us = desk.clock.now_us()
-        records = await desk.speaker.converse(desk.adapter.read(refs), purpose="audit")
-        records = await self._with_survivors(records)
+        ids = [binding.crm_id for binding in unseen]
         while True:
+            dead: list[DeadLetter] = []
+            asked_us = desk.clock.now_us()
+            found = [record for record in await self._read_each(ids, "audit", dead) if record is not None]
+            records = await self._with_survivors(found, dead)
             async with desk.books.lock:
                 known = await desk.ledger.bindings_by_crm_id(desk.conn, [record.id for record in records])
                 by_crm, by_lead = await self._neighbours(records, known)
-                if not (desk.books.writing and self._busy(records, by_crm)):
+                if not self._busy(records, by_crm, by_lead):
                     sightings = [sight.Sighting(record, b"") for record in records]
                     book = sight.read_page(
                         desk.eyes, sightings, by_crm, by_lead, asked_us=asked_us, sweep=standing.run, importing=False
                     )
                     alive = [record.id for record in records if record.state is LeadState.LIVE]
-                    await self._commit(walk, after, book, 0, alive, standing.run, [], finished=False)
+                    await self._commit(walk, after, book, 0, alive, standing.run, dead, finished=False)
                     return
             await desk.books.freed()
 
-    async def _with_survivors(self, records: list[Record]) -> list[Record]:
-        """Put the survivors of merged records before them, so that a binding can move to a record the ledger does not know."""
-        into = sorted({record.into for record in records if record.state is LeadState.MERGED and record.into})
-        if not into:
-            return records
-        refs = [Ref(id=name) for name in into]
-        survivors = await self._desk.speaker.converse(self._desk.adapter.read(refs), purpose="audit")
+    async def _with_survivors(self, records: list[Record], dead: list[DeadLetter]) -> list[Record]:
+        """Put the live survivors of merged records before them, so that a binding can move to a record the ledger does not know."""
         lost: dict[str, list[str]] = {}
         for record in records:
-            if record.into:
+            if record.state is LeadState.MERGED and record.into:
                 lost.setdefault(record.into, []).append(record.id)
+        if not lost:
+            return records
+        survivors = await self._read_each(sorted(lost), "pull", dead)
         told = [
-            msgspec.structs.replace(one, merged_ids=tuple(dict.fromkeys((*one.merged_ids, *lost.get(one.id, ())))))
-            for one in survivors
-            if one.state is LeadState.LIVE
+            msgspec.structs.replace(one, merged_ids=tuple(dict.fromkeys((*one.merged_ids, *lost[name]))))
+            for name, one in zip(sorted(lost), survivors, strict=True)
+            if one is not None and one.state is LeadState.LIVE and one.id == name
         ]
-        return told + records
+        already = {one.id for one in told}
+        return told + [record for record in records if record.id not in already]
 
     # --- commit -------------------------------------------------------------------------------------------------------
 
@@ -361,13 +407,13 @@ class Puller:
         reached_us = getattr(standing.position, "hi_us", 0) or standing.begun_us
         return max(0, self._desk.speaker.crm_now_us() - reached_us)
 
-    async def _failed(self, walk: Walk, fault: CrmUnavailable) -> None:
+    async def _failed(self, walk: Walk, fault: CrmUnavailable | ConnectionStopped) -> None:
         """Write down that a run met an obstacle; the first time of a run, tell it as a fact."""
         desk = self._desk
         now_us = desk.clock.now_us()
         standing = self._standings[walk.name]
         run = self._runs.get(walk.name)
-        after = walks.failed(standing, now_us, fault.retry_at_us)
+        after = walks.failed(standing, now_us, getattr(fault, "retry_at_us", 0))
         rows, facts, runs = [], None, []
         if not standing.told and run is not None and run.state == "running":
             facts = self._facts + 1
@@ -378,10 +424,9 @@ class Puller:
             desk.fence,
             Commit(conn=desk.conn, outbox=rows, positions={walk.name: walks.encode(after)}, runs=runs, facts=facts),
         )
-        state = "quota" if isinstance(fault, QuotaExhausted) else "unavailable"
-        await desk.ledger.connection_say(desk.conn, state, fault.code, fault.message, fault.remedy, now_us)
         log.warning("pull of %s stays where it is: %s", walk.name, fault.code, extra={"tenant": desk.tenant})
         self._standings[walk.name] = after
+        self._faults[walk.name] = fault
         if run is not None:
             self._runs[walk.name] = run
         if facts is not None:

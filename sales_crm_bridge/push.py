@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, assert_never
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import msgspec
 
 from sales_crm_bridge.contract import decode_command
 from sales_crm_bridge.errors import ConnectionStopped, ContractError, CrmUnavailable
-from sales_crm_bridge.model import Category, Deferred, LeadState, Operation, Record, Ref, Unknown, Write
+from sales_crm_bridge.model import Category, Deferred, LeadState, Operation, Record, Ref, Rejected, Unknown, Write
 from sales_crm_bridge.policy import booking, commands
-from sales_crm_bridge.policy.commands import Done, LookUp, Next, Refuse, Retry, Send, Settle
+from sales_crm_bridge.policy.booking import Conflict
+from sales_crm_bridge.policy.commands import Done, LookUp, Next, ReadBack, Refuse, Retry, Send, Settle
 from sales_crm_bridge.state import Command, CommandChange, CommandState, Commit, DeadLetter
+from sales_crm_bridge.tasks import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_crm_bridge.contract import LeadCommand
     from sales_crm_bridge.desk import Desk
+    from sales_crm_bridge.errors import RuntimeFault
     from sales_crm_bridge.model import Outcome
+    from sales_crm_bridge.ports import Talk
     from sales_crm_bridge.state import Binding, OutboxRow
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
+
+LIVELY_US = 60_000_000
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A command with what it asks for, decoded, in the CRM's words (``wire``)."""
 
     command: Command
-    asked: LeadCommand
+    asked: LeadCommand | None
     wire: dict[str, str | int | float | bool | None]
     binding: Binding | None
+    conflicts: tuple[Conflict, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,16 +57,20 @@ class Pusher:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._answered_us = 0
+        self.trouble: RuntimeFault | None = None
 
     async def open(self) -> None:
         """At the start of a session: whatever was left SENDING is UNKNOWN, and pull waits for those leads."""
         desk = self._desk
-        desk.books.begin(await desk.ledger.orphans(desk.fence, desk.conn))
+        not_before_us = desk.clock.now_us() + desk.push.patience.settle_us(0)
+        desk.books.start(await desk.ledger.orphans(desk.fence, desk.conn, not_before_us))
 
     async def step(self) -> bool:
         """Take the oldest due command of each lead, as many as fit in flight, and carry them to their outcome.
 
-        True if there was anything to do. Raises ``ConnectionStopped`` and ``LeaseLost``.
+        True if there was anything to do. A CRM that does not answer, or will not let us, puts commands off; that stands in
+        ``trouble`` until a call is answered. Raises ``LeaseLost`` and what the ledger raises.
         """
         desk = self._desk
         rules = desk.push
@@ -69,39 +82,40 @@ class Pusher:
         await desk.room()
         unknown = [command for command in ready if command.state is CommandState.UNKNOWN]
         pending = [command for command in ready if command.state is CommandState.PENDING]
-        work = [self._settle(part) for part in _parts(unknown, rules.batch)]
-        work += [self._send(part) for part in _parts(pending, rules.batch)]
-        gate = asyncio.Semaphore(rules.in_flight)
-
-        async def one(coroutine: object) -> None:
-            async with gate:
-                await coroutine  # type: ignore[misc]
-
-        async with asyncio.TaskGroup() as group:
-            for piece in work:
-                group.create_task(one(piece))
+        pieces = [partial(self._settle, part) for part in _parts(unknown, rules.batch)]
+        pieces += [partial(self._send, part) for part in _parts(pending, rules.batch)]
+        await together(pieces, rules.in_flight)
         return True
+
+    async def _converse(self, talk: Talk[T]) -> T:
+        """Talk to the CRM, and remember whether it answered."""
+        try:
+            value = await self._desk.speaker.converse(talk, purpose="push")
+        except (CrmUnavailable, ConnectionStopped) as fault:
+            self.trouble = fault
+            raise
+        self.trouble = None
+        self._answered_us = self._desk.clock.now_us()
+        return value
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     async def _send(self, batch: Sequence[Command]) -> None:
+        """Sort commands by what is known of their leads; write, look up, read back or refuse them."""
         desk = self._desk
         async with desk.books.lock:
-            jobs, verdicts, lookups = await self._prepare(batch)
+            jobs, lookups, verdicts = await self._plan(batch)
             await self._commit(verdicts)
+            if jobs:
+                await desk.ledger.sending(desk.fence, desk.conn, [job.command.seq for job in jobs])
+                desk.books.begin(job.command.lead_id for job in jobs)
+        if jobs:
+            await self._write([_counted(job) for job in jobs])
         if lookups:
-            jobs += await self._look_up(lookups)
-        if not jobs:
-            return
-        leads = [job.command.lead_id for job in jobs]
-        async with desk.books.lock:
-            await desk.ledger.sending(desk.fence, desk.conn, [job.command.seq for job in jobs])
-            desk.books.begin(leads)
-        jobs = [_counted(job) for job in jobs]
-        await self._write(jobs)
+            await self._look_up(lookups)
 
-    async def _prepare(self, batch: Sequence[Command]) -> tuple[list[Job], list[Verdict], list[Job]]:
-        """Sort commands by what is known of their leads: to be written, decided already, or to be looked up first."""
+    async def _plan(self, batch: Sequence[Command]) -> tuple[list[Job], list[Job], list[Verdict]]:
+        """What is to be written, what to be looked up first, and what is decided already. Under the lock."""
         desk = self._desk
         bindings = await desk.ledger.bindings_by_lead(desk.conn, [command.lead_id for command in batch])
         jobs: list[Job] = []
@@ -109,7 +123,10 @@ class Pusher:
         verdicts: list[Verdict] = []
         for command in batch:
             job, problem = self._job(command, bindings.get(command.lead_id))
-            step: Send | LookUp | Refuse = problem or commands.before(command, job.binding)
+            ours = booking.written_by_us(job.binding)
+            step: Send | LookUp | ReadBack | Refuse = problem or commands.before(
+                command, job.binding, written_by_us=ours
+            )
             if command.behind_parked and problem is None:
                 step = Refuse(category=Category.CONFLICT, code="behind-parked")
             match step:
@@ -117,9 +134,14 @@ class Pusher:
                     jobs.append(job)
                 case LookUp():
                     lookups.append(job)
+                case ReadBack():
+                    wait = Settle(not_before_us=desk.clock.now_us(), reason="record-is-there")
+                    verdicts.append(Verdict(job=job, step=wait, binding=job.binding))
                 case Refuse():
                     verdicts.append(Verdict(job=job, step=step, binding=job.binding))
-        return jobs, verdicts, lookups
+                case _:
+                    assert_never(step)
+        return jobs, lookups, verdicts
 
     def _job(self, command: Command, binding: Binding | None) -> tuple[Job, Refuse | None]:
         """The command in the CRM's words, and why it cannot be said in them (None: it can)."""
@@ -127,7 +149,7 @@ class Pusher:
         try:
             asked = decode_command(command.payload)
         except ContractError as fault:
-            job = Job(command=command, asked=None, wire={}, binding=binding)  # type: ignore[arg-type]
+            job = Job(command=command, asked=None, wire={}, binding=binding)
             return job, Refuse(category=Category.CONTRACT, code=fault.code)
         match asked.operation:
             case Operation.CREATE:
@@ -140,7 +162,20 @@ class Pusher:
                 wire, misfits = mapping.disqualify_wire(asked.reason, asked.note), []
             case _:
                 assert_never(asked.operation)
-        job = Job(command=command, asked=asked, wire=wire, binding=binding)
+        rule_of = self._desk.push.conflict_rule
+        clashes: tuple[Conflict, ...] = ()
+        if asked.operation is not Operation.CREATE:
+            clashes = booking.conflicts(self._desk.eyes, mapping, binding, wire, command.occurred_us, rule_of)
+        kept = booking.without(mapping, wire, clashes)
+        job = Job(command=command, asked=asked, wire=kept, binding=binding, conflicts=clashes)
+        if any(clash.winner is booking.Winner.UNDECIDED for clash in clashes):
+            fields = tuple(self._desk.eyes.slot_fields[clash.slot] for clash in clashes)
+            return job, Refuse(category=Category.VALIDATION, code="held-for-review", fields=fields)
+        if wire and not kept:
+            fields = tuple(self._desk.eyes.slot_fields[clash.slot] for clash in clashes)
+            return job, Refuse(category=Category.CONFLICT, code="newer-in-crm", fields=fields)
+        if asked.violations:
+            return job, Refuse(category=Category.CONTRACT, code=asked.violations[0].code)
         if misfits:
             fields = tuple(misfit.field for misfit in misfits)
             return job, Refuse(category=Category.VALIDATION, code=f"mapping.{misfits[0].code}", fields=fields)
@@ -148,116 +183,146 @@ class Pusher:
             return job, Refuse(category=Category.UNSUPPORTED, code="mapping.nothing-to-write")
         return job, None
 
-    async def _look_up(self, jobs: list[Job]) -> list[Job]:
-        """Ask the CRM for records under our key; the jobs that found one. The others are refused: there is no such lead."""
-        desk = self._desk
-        if not desk.adapter.capabilities.read_by_key:
-            found = [_gone(job.command.lead_id) for job in jobs]
-        else:
-            refs = [Ref(key=job.command.lead_id) for job in jobs]
-            try:
-                found = await desk.speaker.converse(desk.adapter.read(refs), purpose="push")
-            except CrmUnavailable as fault:
-                await self._put_off(jobs, fault)
-                return []
-        good: list[Job] = []
-        refused: list[Verdict] = []
-        for job, record in zip(jobs, found, strict=True):
-            if record.state is LeadState.LIVE:
-                binding = booking.bind(desk.eyes, job.command.lead_id, job.binding, record, desk.clock.now_us())
-                good.append(msgspec.structs.replace(job, binding=binding))
-            else:
-                step = Refuse(category=Category.NOT_FOUND, code="lead-unknown-in-crm")
-                refused.append(Verdict(job=job, step=step, binding=job.binding))
-        async with desk.books.lock:
-            if good:
-                bound = [job.binding for job in good if job.binding is not None]
-                await desk.ledger.commit(desk.fence, Commit(conn=desk.conn, bindings=bound))
-            await self._commit(refused)
-        return good
+    async def _look_up(self, jobs: list[Job]) -> None:
+        """Ask the CRM for records under our key, and bind what is found: its commands are due again at once.
 
-    async def _put_off(self, jobs: Sequence[Job], fault: CrmUnavailable) -> None:
-        step = Retry(not_before_us=fault.retry_at_us, reason=fault.code, counted=False)
-        await self._commit([Verdict(job=job, step=step, binding=job.binding) for job in jobs])
+        The others are refused: there is no such lead.
+        """
+        desk = self._desk
+        if desk.adapter.capabilities.read_by_key:
+            try:
+                found = await self._converse(desk.adapter.read([Ref(key=job.command.lead_id) for job in jobs]))
+            except (CrmUnavailable, ConnectionStopped) as fault:
+                await self._put_off(jobs, fault)
+                return
+        else:
+            found = [_gone(job.command.lead_id) for job in jobs]
+        now_us = desk.clock.now_us()
+        async with desk.books.lock:
+            bound = await desk.ledger.bindings_by_lead(desk.conn, [job.command.lead_id for job in jobs])
+            taken = await desk.ledger.bindings_by_crm_id(desk.conn, [record.id for record in found if record.id])
+            fresh: list[Binding] = []
+            refused: list[Verdict] = []
+            for job, record in zip(jobs, found, strict=True):
+                lead_id = job.command.lead_id
+                held = bound.get(lead_id)
+                if held is not None and held.state is not LeadState.UNBOUND:
+                    continue  # a pull has bound it meanwhile
+                if record.state is not LeadState.LIVE:
+                    step = Refuse(category=Category.NOT_FOUND, code="lead-unknown-in-crm")
+                elif record.id in taken and taken[record.id].lead_id != lead_id:
+                    step = Refuse(category=Category.CONFLICT, code="record-of-another-lead", other=record.id)
+                else:
+                    fresh.append(booking.bind(desk.eyes, lead_id, held, record, now_us))
+                    continue
+                refused.append(Verdict(job=job, step=step, binding=held))
+            if fresh:
+                await desk.ledger.commit(desk.fence, Commit(conn=desk.conn, bindings=fresh))
+            await self._commit(refused)
+
+    async def _put_off(self, jobs: Sequence[Job], fault: CrmUnavailable | ConnectionStopped) -> None:
+        """Leave commands pending that were not sent: the account's trouble, nothing of theirs."""
+        desk = self._desk
+        now_us = desk.clock.now_us()
+        verdicts = []
+        for job in jobs:
+            wait_us = now_us + desk.push.patience.retry_us(job.command.waits)
+            step = Retry(not_before_us=max(wait_us, retry_at_us(fault)), reason=fault.code, counted=False)
+            verdicts.append(Verdict(job=job, step=step, binding=job.binding))
+        await self._commit(verdicts)
 
     async def _write(self, jobs: Sequence[Job]) -> None:
         """One writing conversation; a batch that the CRM rejects whole is halved until the one at fault stands alone."""
         desk = self._desk
-        writes = [_write_of(job) for job in jobs]
         try:
-            outcomes: Sequence[Outcome] = await desk.speaker.converse(desk.adapter.push(writes), purpose="push")
+            outcomes: Sequence[Outcome] = await self._converse(desk.adapter.push([_write_of(job) for job in jobs]))
         except CrmUnavailable as fault:
             # The talk met a reading call that found no answer; what it had written before that nobody knows.
             outcomes = [Unknown(reason=fault.code)] * len(jobs)
         except ConnectionStopped as fault:
-            # The rim's promise: nothing of this conversation took effect. The commands wait; the session ends.
-            now_us = desk.clock.now_us()
-            await self._conclude([(job, Deferred(not_before_us=now_us, reason=fault.code)) for job in jobs], now_us)
-            raise
+            # The rim's promise: nothing of this conversation took effect.
+            outcomes = [Deferred(not_before_us=0, reason=fault.code)] * len(jobs)
         answered_us = desk.clock.now_us()
         if len(outcomes) != len(jobs):
             outcomes = [Unknown(reason="answer-mismatch")] * len(jobs)
-        split = [
-            job
-            for job, outcome in zip(jobs, outcomes, strict=True)
-            if isinstance(outcome, Deferred) and outcome.reason == "bisect"
-        ]
-        rest = [
-            (job, outcome)
-            for job, outcome in zip(jobs, outcomes, strict=True)
-            if not (isinstance(outcome, Deferred) and outcome.reason == "bisect")
-        ]
-        await self._conclude(rest, answered_us)
+        pairs = list(zip(jobs, outcomes, strict=True))
+        split = [job for job, outcome in pairs if _is_bisect(outcome)]
+        rest = [(job, outcome) for job, outcome in pairs if not _is_bisect(outcome)]
         if len(split) == 1:
-            alone = Deferred(not_before_us=answered_us + desk.push.patience.retry_first_us, reason="rejected-alone")
-            await self._conclude([(split[0], alone)], answered_us)
-        elif split:
-            half = (len(split) + 1) // 2
-            await self._write(split[:half])
-            await self._write(split[half:])
+            rest.append((split[0], Rejected(category=Category.VALIDATION, code="rejected-alone")))
+            split = []
+        await self._conclude(rest, answered_us)
+        half = (len(split) + 1) // 2
+        for part in (split[:half], split[half:]):
+            if part:
+                await self._write(part)
 
     async def _conclude(self, results: Sequence[tuple[Job, Outcome]], answered_us: int) -> None:
+        """From outcomes to the ledger."""
         if not results:
             return
-        desk = self._desk
-        steps = [
-            (job, commands.after(job.command, outcome, desk.push.patience, answered_us)) for job, outcome in results
-        ]
-        steps = await self._complete(steps)
-        async with desk.books.lock:
-            leads = [job.command.lead_id for job, _ in steps]
-            bindings = await desk.ledger.bindings_by_lead(desk.conn, leads)
-            verdicts = [self._book(job, step, bindings.get(job.command.lead_id), answered_us) for job, step in steps]
-            await self._commit(verdicts)
-            desk.books.end(job.command.lead_id for job, step in steps if not isinstance(step, Settle))
+        patience = self._desk.push.patience
+        steps = [(job, commands.after(job.command, outcome, patience, answered_us)) for job, outcome in results]
+        await self._finish(await self._complete(steps, answered_us), answered_us)
 
-    async def _complete(self, steps: list[tuple[Job, Next]]) -> list[tuple[Job, Next]]:
-        """Read back what was accepted with an answer that does not show every field we must now know (rule 12)."""
+    async def _complete(self, steps: list[tuple[Job, Next]], answered_us: int) -> list[tuple[Job, Next]]:
+        """Read back what was accepted with an answer that does not show every field we must now know (rule 12).
+
+        Where that finds no answer the command is settled later: until we know what the CRM made of our values, nothing is told.
+        """
         desk = self._desk
-        lacking = [
-            job
+        lacking = {
+            job.command.seq: step.accepted.crm_id
             for job, step in steps
             if isinstance(step, Done)
             and not booking.covers(desk.mapping, job.wire, step.accepted.record, new=not _id(job))
-        ]
+        }
         if not lacking:
             return steps
-        ids = {job.command.seq: step.accepted.crm_id for job, step in steps if isinstance(step, Done)}
-        refs = [Ref(id=ids[job.command.seq]) for job in lacking]
+        back: dict[int, Record] = {}
+        later = Settle(not_before_us=answered_us + desk.push.patience.settle_us(0), reason="read-back")
         try:
-            records = await desk.speaker.converse(desk.adapter.read(refs), purpose="push")
-        except CrmUnavailable:
-            return steps  # the next pull learns the rest; until then these fields count as empty
-        back = {job.command.seq: record for job, record in zip(lacking, records, strict=True)}
-        return [(job, booking.read_back(step, back.get(job.command.seq))) for job, step in steps]
+            records = await self._converse(desk.adapter.read([Ref(id=crm_id) for crm_id in lacking.values()]))
+            back = dict(zip(lacking, records, strict=True))
+        except (CrmUnavailable, ConnectionStopped):
+            log.info("%d accepted writes are settled later", len(lacking), extra={"tenant": desk.tenant})
+        return [
+            (job, step)
+            if job.command.seq not in lacking
+            else (job, booking.read_back(step, back[job.command.seq]) if job.command.seq in back else later)
+            for job, step in steps
+        ]
 
-    def _book(self, job: Job, step: Next, binding: Binding | None, answered_us: int) -> Verdict:
+    async def _finish(self, steps: Sequence[tuple[Job, Next]], answered_us: int) -> None:
+        """Compare with the bindings as they now are, and commit."""
+        desk = self._desk
+        async with desk.books.lock:
+            bindings = await desk.ledger.bindings_by_lead(desk.conn, [job.command.lead_id for job, _ in steps])
+            ids = [step.accepted.crm_id for _, step in steps if isinstance(step, Done)]
+            taken = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
+            verdicts = [
+                self._book(job, step, bindings.get(job.command.lead_id), taken, answered_us) for job, step in steps
+            ]
+            await self._commit(verdicts)
+            desk.books.end(one.job.command.lead_id for one in verdicts if not isinstance(one.step, Settle))
+
+    def _book(
+        self, job: Job, step: Next, binding: Binding | None, taken: dict[str, Binding], answered_us: int
+    ) -> Verdict:
+        """What becomes of one job; a record that is bound to another lead is nobody's to take."""
         if not isinstance(step, Done):
             return Verdict(job=job, step=step, binding=binding)
+        lead_id, crm_id = job.command.lead_id, step.accepted.crm_id
+        other = taken.get(crm_id)
+        if other is not None and other.lead_id != lead_id:
+            merged = binding is not None and binding.state is LeadState.MERGED
+            category = Category.MERGED if merged else Category.CONFLICT
+            refused = Refuse(category=category, code="record-of-another-lead", other=crm_id)
+            return Verdict(job=job, step=refused, binding=binding)
         booked = booking.accept(
             self._desk.eyes,
             self._desk.mapping,
-            lead_id=job.command.lead_id,
+            lead_id=lead_id,
             binding=binding,
             accepted=step.accepted,
             wire=job.wire,
@@ -270,32 +335,48 @@ class Pusher:
     async def _settle(self, batch: Sequence[Command]) -> None:
         """Find out by reading back what became of writes whose answer was lost."""
         desk = self._desk
+        patience = desk.push.patience
         desk.books.begin(command.lead_id for command in batch)
         bindings = await desk.ledger.bindings_by_lead(desk.conn, [command.lead_id for command in batch])
-        jobs = [self._job(command, bindings.get(command.lead_id))[0] for command in batch]
-        refs = [Ref(id=_id(job)) if _id(job) else Ref(key=job.command.lead_id) for job in jobs]
-        now_us = desk.clock.now_us()
+        pairs = [self._job(command, bindings.get(command.lead_id)) for command in batch]
+        refs = [Ref(id=_id(job)) if _id(job) else Ref(key=job.command.lead_id) for job, _ in pairs]
+        began_us = desk.clock.now_us()
         try:
-            records = await desk.speaker.converse(desk.adapter.read(refs), purpose="push")
-        except CrmUnavailable as fault:
+            records = await self._converse(desk.adapter.read(refs))
+        except (CrmUnavailable, ConnectionStopped) as fault:
+            alive = self._answered_us > began_us - LIVELY_US
+            if alive and len(batch) > 1:
+                for command in batch:
+                    await self._settle([command])
+                return
+            now_us = desk.clock.now_us()
             steps: list[tuple[Job, Next]] = [
-                (job, commands.settle_later(job.command, fault.code, fault.retry_at_us, desk.push.patience, now_us))
-                for job in jobs
+                (job, commands.settle_later(job.command, fault.code, retry_at_us(fault), patience, now_us, alive=alive))
+                for job, _ in pairs
             ]
         else:
-            steps = [(job, self._verdict_of(job, record, now_us)) for job, record in zip(jobs, records, strict=True)]
-        async with desk.books.lock:
-            bindings = await desk.ledger.bindings_by_lead(desk.conn, [job.command.lead_id for job in jobs])
-            verdicts = [self._book(job, step, bindings.get(job.command.lead_id), now_us) for job, step in steps]
-            await self._commit(verdicts)
-            desk.books.end(job.command.lead_id for job, step in steps if not isinstance(step, Settle))
+            steps = [
+                (job, self._evidence(job, problem, record))
+                for (job, problem), record in zip(pairs, records, strict=True)
+            ]
+        await self._finish(steps, began_us)
 
-    def _verdict_of(self, job: Job, record: Record, now_us: int) -> Next:
+    def _evidence(self, job: Job, problem: Refuse | None, record: Record) -> Next:
+        """What a read-back proves; a command that can no longer be said in the CRM's words cannot be proven, and is parked."""
         desk = self._desk
+        if problem is not None:
+            return Refuse(category=Category.UNKNOWN_OUTCOME, code=problem.code, fields=problem.fields)
         differing = desk.mapping.differing(job.wire, record.fields)
-        touched = booking.touched(desk.eyes, desk.mapping, job.binding, differing, record)
-        evidence = commands.Evidence(record=record, wanted=job.wire, differing=differing, touched=touched)
-        return commands.settle(job.command, evidence, desk.push.patience, now_us)
+        moved = booking.moved(desk.eyes, desk.mapping, job.binding, record)
+        evidence = commands.Evidence(
+            record=record,
+            wanted=tuple(job.wire),
+            differing=differing,
+            touched=[name for name in differing if name in moved],
+            applied=[name for name in job.wire if name in moved and name not in differing],
+            keyed=desk.adapter.capabilities.read_by_key,
+        )
+        return commands.settle(job.command, evidence, desk.push.patience, desk.clock.now_us())
 
     # --- commit -------------------------------------------------------------------------------------------------------
 
@@ -310,28 +391,43 @@ class Pusher:
         rows: list[OutboxRow] = []
         dead: list[DeadLetter] = []
         for verdict in verdicts:
-            command, step = verdict.job.command, verdict.step
+            command, step, asked = verdict.job.command, verdict.step, verdict.job.asked
             changes.append(_change(command, step, now_us))
+            bound = verdict.binding or booking.unbound(command.conn, command.lead_id)
+            if verdict.job.conflicts and isinstance(step, Done | Refuse):
+                bound = _told(bound)
+                rows.append(
+                    desk.scribe.conflict(command, asked, verdict.job.conflicts, desk.eyes, bound, now_us=now_us)
+                )
             match step:
                 case Done(accepted=accepted):
-                    bound = _next_version(verdict)
+                    bound = _told(bound)
                     bindings.append(bound)
-                    written = desk.mapping.names_written(command.operation, verdict.job.asked.mask)
-                    asked = verdict.job.asked
+                    written = desk.mapping.names_written(command.operation, asked.mask if asked is not None else ())
                     rows.append(desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us))
                 case Refuse():
-                    bound = _next_version(verdict)
+                    bound = _told(bound)
                     bindings.append(bound)
                     source = f"command {command.seq}" if step.needs_person else ""
-                    asked = verdict.job.asked
                     rows.append(desk.scribe.push_failed(command, asked, step, bound, dead_letter=source, now_us=now_us))
                     if step.needs_person:
                         dead.append(_dead_letter(desk, command, step, now_us))
                 case Retry() | Settle():
                     log.info("command %d waits: %s", command.seq, step.reason, extra={"tenant": desk.tenant})
+                case _:
+                    assert_never(step)
         await desk.ledger.commit(
             desk.fence, Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead)
         )
+
+
+def _is_bisect(outcome: Outcome) -> bool:
+    return isinstance(outcome, Deferred) and outcome.reason == "bisect"
+
+
+def retry_at_us(fault: CrmUnavailable | ConnectionStopped) -> int:
+    """When the CRM asked to be tried again; 0: it did not say."""
+    return fault.retry_at_us if isinstance(fault, CrmUnavailable) else 0
 
 
 def _parts(items: Sequence[Command], size: int) -> list[Sequence[Command]]:
@@ -362,10 +458,8 @@ def _write_of(job: Job) -> Write:
     )
 
 
-def _next_version(verdict: Verdict) -> Binding:
-    """The lead's binding with one fact more; an unbound one where there was none."""
-    command = verdict.job.command
-    binding = verdict.binding or booking.unbound(command.conn, command.lead_id)
+def _told(binding: Binding) -> Binding:
+    """The lead's binding with one fact more."""
     return msgspec.structs.replace(binding, aggregate_version=binding.aggregate_version + 1)
 
 
@@ -375,25 +469,32 @@ def _change(command: Command, step: Next, now_us: int) -> CommandChange:
         case Done():
             return CommandChange(seq=command.seq, state=state, attempt=command.attempt, finished_us=now_us)
         case Refuse(code=code):
-            final = state is CommandState.REFUSED
+            ended_us = now_us if state is CommandState.REFUSED else 0
             return CommandChange(
-                seq=command.seq, state=state, attempt=command.attempt, reason=code, finished_us=now_us if final else 0
+                seq=command.seq, state=state, attempt=command.attempt, reason=code, finished_us=ended_us
             )
         case Retry(not_before_us=when, reason=reason, counted=counted):
-            sent = command.state is CommandState.SENDING
-            attempt = command.attempt - 1 if sent and not counted else command.attempt
+            unsent = command.state is CommandState.SENDING and not counted
             return CommandChange(
-                seq=command.seq, state=state, attempt=attempt, not_before_us=when, reason=reason, settle=command.settle
+                seq=command.seq,
+                state=state,
+                attempt=command.attempt - unsent,
+                waits=0 if counted else command.waits + 1,
+                not_before_us=when,
+                reason=reason,
             )
-        case Settle(not_before_us=when, reason=reason):
+        case Settle(not_before_us=when, reason=reason, counted=counted):
+            waits = command.waits if command.state is CommandState.UNKNOWN else 0
             return CommandChange(
                 seq=command.seq,
                 state=state,
                 attempt=command.attempt,
+                waits=waits + counted,
                 not_before_us=when,
                 reason=reason,
-                settle=command.settle + 1,
             )
+        case _:
+            assert_never(step)
 
 
 def _dead_letter(desk: Desk, command: Command, step: Refuse, now_us: int) -> DeadLetter:

@@ -7,10 +7,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from sales_crm_bridge.errors import EnvironmentFault, LeaseLost, LedgerBusy
+from sales_crm_bridge.errors import BridgeError, Bug, EnvironmentFault, LeaseLost, LedgerBusy
+from sales_crm_bridge.tasks import all_ended, end, first
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from sales_crm_bridge.intake import Intaker
     from sales_crm_bridge.keeper import Keeper
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 RELAY_LEASE = "relay"
 HOUSE_LEASE = "house"
 OUTBOX_BELL = "outbox"
+START_PAUSE_US = 30_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class Limits:
     """The service's own named limits: see the settings of the same names."""
 
     lease_s: float
+    renew_s: float
     drain_s: float
     reload_s: float
     relay_idle_s: float
@@ -84,8 +87,11 @@ class Service:
         self._limits = limits
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
+        self._nudge = asyncio.Event()
+        self._stale: set[str] = set()
         self._workers: dict[str, tuple[Worker, asyncio.Task[None]]] = {}
-        self._ended: list[asyncio.Task[None]] = []
+        self._ending: dict[str, tuple[asyncio.Task[None], int]] = {}
+        self._not_before_us: dict[str, int] = {}
 
     @property
     def workers(self) -> Mapping[str, Worker]:
@@ -95,87 +101,104 @@ class Service:
     def stop(self) -> None:
         """Drain: no new intents, steps under way end, facts that wait are published, leases are given back."""
         self._stopping.set()
+        self._nudge.set()
 
     async def run(self) -> None:
-        """Until ``stop``; raises ``EnvironmentFault`` when Kafka refuses us for good."""
+        """Until ``stop``; raises ``EnvironmentFault`` when Kafka refuses us for good, and what a part of the service raised."""
         await self._roster.refresh()
         relaying = asyncio.create_task(self._relaying(), name="relay")
+        keeping = asyncio.create_task(self._keeping(), name="keeper")
         parts = [
-            asyncio.create_task(self._keeping(), name="keeper"),
             asyncio.create_task(self._reloading(), name="reload"),
             asyncio.create_task(self._house(), name="house"),
         ]
         if self._intaker is not None:
             parts.append(asyncio.create_task(self._intaker.run(), name="intake"))
         stopping = asyncio.create_task(self._stopping.wait(), name="stop")
+        everything = (*parts, keeping, relaying)
         try:
-            await asyncio.wait((*parts, relaying, stopping), return_when=asyncio.FIRST_COMPLETED)
-            for task in (*parts, relaying):
+            await first((*everything, stopping))
+            for task in everything:
                 if task.done():
                     task.result()
+                    raise Bug("bug.part-ended", f"{task.get_name()} ended by itself")
         finally:
-            self._stopping.set()
-            await self._drain(parts, relaying)
-            stopping.cancel()
+            self.stop()
+            await self._drain(parts, keeping, relaying)
+            await end((stopping,))
 
     # --- the loops ----------------------------------------------------------------------------------------------------
 
     async def _keeping(self) -> None:
-        """Renew the leases, and start or end workers as they come and go."""
-        while not self._stopping.is_set():
+        """Renew the leases, and start and end workers: the only place that does, so there are never two for one account.
+
+        While draining, leases are renewed as before until the last worker has ended.
+        """
+        while not (self._stopping.is_set() and not self._workers and not self._ending):
             wanted = sorted((*self._roster.leases(), RELAY_LEASE, HOUSE_LEASE))
+            held = await self._keeper.turn(wanted)
+            self._end_workers(held)
+            free = [name for name in self._keeper.surplus if name not in self._workers and name not in self._ending]
             try:
-                held = await self._keeper.turn(wanted)
-            except EnvironmentFault as fault:
-                log.warning("leases could not be renewed: %s", fault.code)
-                held = {}
-            accounts = self._roster.leases()
-            for lease in list(self._workers):
-                worker, task = self._workers[lease]
-                if task.done() or lease not in held or worker.desk.fence != held[lease]:
-                    self._retire(lease)
-            for lease, fence in held.items():
-                if lease in accounts and lease not in self._workers and not self._stopping.is_set():
-                    await self._start(lease, fence)
-            await self._nap(self._limits.lease_s / 3)
+                await self._keeper.give_back(free)
+            except (LedgerBusy, EnvironmentFault) as fault:
+                log.warning("leases were not given back: %s", fault.code)
+            if not self._stopping.is_set():
+                for lease in self._roster.leases():
+                    if lease in held and lease not in self._keeper.surplus:
+                        await self._start(lease, held[lease])
+            self._nudge.clear()
+            tasks = [task for _, task in self._workers.values()] + [task for task, _ in self._ending.values()]
+            await self._nap(self._limits.renew_s, tasks)
+
+    def _end_workers(self, held: Mapping[str, Fence]) -> None:
+        """Ask workers to end whose lease, tenant or task is gone; cut off those that take longer than the drain limit."""
+        now_us = self._clock.now_us()
+        for lease in list(self._workers):
+            worker, task = self._workers[lease]
+            gone = held.get(lease) != worker.desk.fence
+            if task.done() or gone or self._stopping.is_set() or lease in self._stale or lease in self._keeper.surplus:
+                worker.stop()
+                del self._workers[lease]
+                self._ending[lease] = (task, now_us + round(self._limits.drain_s * 0.6e6))
+                self._stale.discard(lease)
+        for lease in list(self._ending):
+            task, limit_us = self._ending[lease]
+            if task.done():
+                del self._ending[lease]
+                if not task.cancelled() and task.exception() is not None:
+                    log.error("the worker of %s ended with %s", lease, type(task.exception()).__name__)
+            elif now_us >= limit_us:
+                task.cancel()
 
     async def _start(self, lease: str, fence: Fence) -> None:
+        """Start the worker of an account, unless it has one, or one that is still ending, or has failed to start just now."""
+        now_us = self._clock.now_us()
+        if lease in self._workers or lease in self._ending or self._not_before_us.get(lease, 0) > now_us:
+            return
         try:
             worker = await self._roster.worker(lease, fence, self._keeper.still)
-        except (LedgerBusy, LeaseLost, EnvironmentFault) as fault:
-            log.warning("no worker for %s yet: %s", lease, fault.code)
+        except Exception as fault:  # noqa: BLE001 - what is wrong with one tenant (a secret that is gone, say) stops no other
+            code = fault.code if isinstance(fault, BridgeError) else type(fault).__name__
+            log.error("no worker for %s: %s", lease, code)  # noqa: TRY400 - a foreign message can hold a person's data
+            self._not_before_us[lease] = now_us + START_PAUSE_US
             return
-        task = asyncio.create_task(worker.run(), name=f"worker {lease}")
-        self._workers[lease] = (worker, task)
-
-    def _retire(self, lease: str) -> None:
-        worker, task = self._workers.pop(lease)
-        worker.stop()
-        if not task.done():
-            self._ended.append(task)
-        self._ended = [task for task in self._ended if not task.done()]
+        self._workers[lease] = (worker, asyncio.create_task(worker.run(), name=f"worker {lease}"))
 
     async def _reloading(self) -> None:
         """Take up changed tenant files: the worker of a changed tenant ends after its step, and begins anew with the new file."""
         while not self._stopping.is_set():
-            await self._nap(self._limits.reload_s)
+            await self._nap(self._limits.reload_s, ())
+            if self._stopping.is_set():
+                return
             try:
                 changed = await self._roster.refresh()
             except (LedgerBusy, EnvironmentFault) as fault:
                 log.warning("tenant files could not be taken up: %s", fault.code)
                 continue
-            for lease in sorted(changed):
-                if lease in self._workers:
-                    worker, task = self._workers[lease]
-                    worker.stop()
-                    await asyncio.wait((task,), timeout=self._limits.drain_s)
-                    if not task.done():
-                        task.cancel()
-                        await asyncio.wait((task,))
-                    fence = worker.desk.fence
-                    del self._workers[lease]
-                    if lease in self._roster.leases() and self._keeper.still(fence):
-                        await self._start(lease, fence)
+            if changed:
+                self._stale |= changed
+                self._nudge.set()
 
     async def _relaying(self) -> None:
         """Publish the outbox while we hold the relay's lease; when draining, until it is empty."""
@@ -211,35 +234,41 @@ class Service:
                 if gone >= limits.forget_batch:
                     await self._clock.sleep(0)
                     continue
-            await self._nap(limits.house_s)
+            await self._nap(limits.house_s, ())
 
-    async def _nap(self, seconds: float) -> None:
-        """Sleep, but wake when asked to stop."""
+    async def _nap(self, seconds: float, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Sleep, but wake when asked to stop, when nudged, or when one of ``tasks`` ends."""
         napping = asyncio.ensure_future(self._clock.sleep(seconds))
-        stopping = asyncio.ensure_future(self._stopping.wait())
+        nudged = asyncio.ensure_future(self._nudge.wait())
         try:
-            await asyncio.wait((napping, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await first((napping, nudged, *tasks))
         finally:
-            for task in (napping, stopping):
-                task.cancel()
-            await asyncio.gather(napping, stopping, return_exceptions=True)
+            await end((napping, nudged))
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    async def _drain(self, parts: list[asyncio.Task[None]], relaying: asyncio.Task[None]) -> None:
+    async def _drain(
+        self, parts: list[asyncio.Task[None]], keeping: asyncio.Task[None], relaying: asyncio.Task[None]
+    ) -> None:
+        """End everything within the drain limit: intake, workers, relay, in this order, then the leases."""
         limit_s = self._limits.drain_s
         if self._source is not None:
             await self._source.close()
-        for worker, _ in self._workers.values():
-            worker.stop()
-        working = [task for _, task in self._workers.values()] + self._ended
-        await _end(working, limit_s * 0.6)
-        await _end(parts, limit_s * 0.1)
+        await all_ended(parts, limit_s * 0.1)
+        await end(parts)
+        await all_ended([keeping], limit_s * 0.65)
+        await end(
+            [keeping, *(task for _, task in self._workers.values()), *(task for task, _ in self._ending.values())]
+        )
         if not relaying.done():
             await _until(self._outbox_empty, self._clock.sleep, limit_s * 0.2)
         self._drained.set()
-        await self._ledger.ring(OUTBOX_BELL)
-        await _end([relaying], limit_s * 0.1 + self._limits.relay_idle_s)
+        try:
+            await self._ledger.ring(OUTBOX_BELL)
+        except (LedgerBusy, EnvironmentFault):
+            log.debug("the relay wakes by itself")
+        await all_ended([relaying], limit_s * 0.05)
+        await end([relaying])
         await self._sink.close()
         try:
             await self._keeper.drop_all()
@@ -253,16 +282,6 @@ class Service:
             return (await self._ledger.outbox_depth())[0] == 0
         except (LedgerBusy, EnvironmentFault):
             return True
-
-
-async def _end(tasks: list[asyncio.Task[None]], limit_s: float) -> None:
-    """Let tasks end by themselves within ``limit_s``, then cancel them: what they were at is safe to be cut off."""
-    if not tasks:
-        return
-    _, late = await asyncio.wait(tasks, timeout=limit_s)
-    for task in late:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _until(

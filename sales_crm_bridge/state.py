@@ -53,9 +53,9 @@ class CommandState(enum.StrEnum):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One accepted intent on its way to the CRM. ``seq`` orders the commands of a lead; ``payload`` is the intent, whole.
 
-    ``attempt`` counts tries of the write, ``settle`` tries of a read-back; ``epoch``: of the lease under which it was sent;
-    ``not_before_us``: no try before it; ``reason``: why it waits or how it ended, a code. ``behind_parked``: an older command of
-    the lead is PARKED (told by ``commands_ready``).
+    ``attempt`` counts tries of the write, ``waits`` put-offs or read-backs in a row; ``epoch``: of the lease under which it
+    was sent; ``not_before_us``: no try before it; ``reason``: why it waits or how it ended, a code. ``behind_parked``: an
+    older command of the lead is PARKED (told by ``commands_ready``).
     """
 
     seq: int
@@ -68,7 +68,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     occurred_us: int
     state: CommandState = CommandState.PENDING
     attempt: int = 0
-    settle: int = 0
+    waits: int = 0
     epoch: int = 0
     not_before_us: int = 0
     reason: str = ""
@@ -82,7 +82,7 @@ class CommandChange(msgspec.Struct, frozen=True, kw_only=True):
     state: CommandState
     attempt: int = 0
     not_before_us: int = 0
-    settle: int = 0
+    waits: int = 0
     reason: str = ""
     finished_us: int = 0
 
@@ -126,13 +126,17 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch of the intent topic, decided: our rows, what could not be read, and where the partitions now stand."""
+    """One batch of the intent topic, decided: our rows, what could not be read, and where the partitions now stand.
+
+    ``offsets`` never move back; ``reset`` sets a place whatever it was, after the broker has lost what was there.
+    """
 
     rows: Sequence[InboxRow]
     dead: Sequence[DeadLetter]
     offsets: Mapping[TopicPartition, int]
     now_us: int
     gaps: Sequence[Gap] = ()
+    reset: Mapping[TopicPartition, int] = msgspec.field(default_factory=dict)
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.errors import (
+    BridgeError,
     ConnectionStopped,
     CrmUnavailable,
     EnvironmentFault,
@@ -17,6 +19,7 @@ from sales_crm_bridge.errors import (
 )
 from sales_crm_bridge.pull import Puller
 from sales_crm_bridge.push import Pusher
+from sales_crm_bridge.tasks import end, first
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,25 +39,29 @@ def commands_bell(conn: int) -> str:
     return f"commands/{conn}"
 
 
-def pull_bell(conn: int) -> str:
-    """Rings when something hints at a change in this connection's CRM."""
-    return f"pull/{conn}"
-
-
 class Worker:
     """Runs push and pull of one connection under ``desk.fence`` until ``stop`` is called or the lease is lost.
 
-    ``still`` tells whether the fence may still be acted under. A fault that a person must mend is written down and tried again
-    with a growing pause; a fault of one connection never leaves this worker.
+    The two run beside each other and fail apart: what stops pull does not cut off a write. ``still`` tells whether the fence may
+    still be acted under; ``greet`` makes sure that the account is the right one, before any work; ``close`` lets go of its
+    connections. A fault that a person must mend is written down and tried again with a growing pause; a fault of one connection
+    never leaves this worker.
     """
 
-    def __init__(self, desk: Desk, still: Callable[[Fence], bool], close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        still: Callable[[Fence], bool],
+        greet: Callable[[], Awaitable[None]],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
         self._desk = desk
         self._still = still
+        self._greet = greet
         self._close = close
         self._stopping = asyncio.Event()
-        self._faults = 0
-        self._said = ""
+        self._said: tuple[str, str] = ("", "")
+        self._fault: dict[str, BridgeError] = {}
         self.puller = Puller(desk)
         self.pusher = Pusher(desk)
 
@@ -73,30 +80,74 @@ class Worker:
     async def run(self) -> None:
         """Work until asked to stop or until the lease is lost; leaves nothing half done that the next holder cannot take up."""
         try:
-            while self._on():
-                try:
-                    await self._session()
-                except ExceptionGroup as group:
-                    if not await self._trouble(_leaves(group)):
-                        return
-                except Exception as fault:  # noqa: BLE001 - one tenant's bug must not stop the others; it is said aloud
-                    if not await self._trouble([fault]):
-                        return
+            await self._lane("greeting", self._greeted)
+            if not self._on():
+                return
+            pushing = asyncio.create_task(self._lane("push", self._pushing), name=f"push {self._desk.tenant}")
+            pulling = asyncio.create_task(self._lane("pull", self._pulling), name=f"pull {self._desk.tenant}")
+            try:
+                await first((pushing, pulling))
+                self._stopping.set()
+                # Push ends after its step; pull only reads and commits, so it may be cut off at once.
+                await asyncio.wait((pushing,))
+            finally:
+                await end((pushing, pulling))
         finally:
             await self._close()
 
-    async def _session(self) -> None:
+    async def once(self, tell: Callable[[str, int], None]) -> None:
+        """Carry out every open command that is due and read every feed to its present end; ``tell`` hears (feed, records read).
+
+        A feed that finds no answer stays where it is, and the others go on. Raises what ``run`` would try again.
+        """
+        await self._greeted()
+        self.puller.hurry(everything=True)
+        while self._on() and await self.pusher.step():
+            pass
+        while self._on() and await self.puller.step() <= 0:
+            for name, run in self.puller.runs.items():
+                tell(name, run.read)
+
+    async def close(self) -> None:
+        """Let go of the connections to the CRM."""
+        await self._close()
+
+    # --- the lanes ----------------------------------------------------------------------------------------------------
+
+    async def _lane(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` until it returns, again after whatever it raises; ends early when the lease is lost or we are to stop."""
+        times = 0
+        while self._on():
+            before_us = self._desk.clock.now_us()
+            try:
+                await work()
+            except LeaseLost:
+                log.info("lease lost", extra={"tenant": self._desk.tenant})
+                self._stopping.set()
+                return
+            except Exception as fault:  # noqa: BLE001 - one tenant's bug must not stop the others; it is said aloud
+                if self._desk.clock.now_us() - before_us > PAUSE_MAX_S * 1e6:
+                    times = 0
+                await self._trouble(name, fault, times)
+                times += 1
+            else:
+                self._fault.pop(name, None)
+                return
+
+    async def _greeted(self) -> None:
+        await self._greet()
         await self.pusher.open()
         await self.puller.open()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pushing(), name=f"push {self._desk.tenant}")
-            group.create_task(self._pulling(), name=f"pull {self._desk.tenant}")
 
     async def _pushing(self) -> None:
         desk = self._desk
+        if "push" in self._fault:
+            await self.pusher.open()  # what the fault has cut off is unknown
         while self._on():
-            if await self.pusher.step():
-                await self._well()
+            busy = await self.pusher.step()
+            self._fault.pop("push", None)
+            await self._say()
+            if busy:
                 continue
             next_us = await desk.ledger.commands_next_us(desk.conn)
             now_us = desk.clock.now_us()
@@ -104,76 +155,73 @@ class Worker:
             await self._wait(commands_bell(desk.conn), idle_s)
 
     async def _pulling(self) -> None:
-        desk = self._desk
         while self._on():
-            failures = sum(standing.failures for standing in self.puller.standings.values())
             idle_s = await self.puller.step()
-            if not sum(standing.failures for standing in self.puller.standings.values()) and not failures:
-                await self._well()
+            self._fault.pop("pull", None)
+            await self._say()
             if idle_s > 0:
-                await self._wait(pull_bell(desk.conn), min(idle_s, IDLE_MAX_S))
+                await self._wait("", min(idle_s, IDLE_MAX_S))
 
     async def _wait(self, bell: str, seconds: float) -> None:
-        """Until the bell rings, time is over, or the worker is asked to stop."""
-        ringing = asyncio.ensure_future(self._desk.ledger.wait([bell], seconds))
+        """Until the bell ("" none) rings, time is over, or the worker is asked to stop."""
+        ringing = asyncio.ensure_future(
+            self._desk.ledger.wait([bell], seconds) if bell else self._desk.clock.sleep(seconds)
+        )
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait((ringing, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await first((ringing, stopping))
+            if ringing.done():
+                ringing.result()
         finally:
-            for task in (ringing, stopping):
-                task.cancel()
-            await asyncio.gather(ringing, stopping, return_exceptions=True)
+            await end((ringing, stopping))
 
-    async def _well(self) -> None:
-        self._faults = 0
-        if self._said != "ok":
-            await self._say("ok", "", "", "")
+    # --- what is said -------------------------------------------------------------------------------------------------
 
-    async def _trouble(self, faults: list[Exception]) -> bool:
-        """Write down what stands in the way, and wait before the next try; False: the lease is lost, there is no next try."""
-        desk = self._desk
-        if any(isinstance(fault, LeaseLost) for fault in faults):
-            log.info("lease lost", extra={"tenant": desk.tenant})
-            return False
-        bugs = [fault for fault in faults if not isinstance(fault, RuntimeFault | EnvironmentFault)]
-        fault = (bugs or faults)[0]
+    async def _trouble(self, lane: str, fault: Exception, times: int) -> None:
+        """Write down what stands in the way, and wait before the next try."""
         least_s = 0.0
-        if isinstance(fault, CrmUnavailable):
-            least_s = (fault.retry_at_us - desk.clock.now_us()) / 1e6
         match fault:
-            case ConnectionStopped() | QuotaExhausted() | CrmUnavailable():
-                log.error("%s", fault, extra={"tenant": desk.tenant})
-                await self._say(_STATES[type(fault)], fault.code, fault.message, fault.remedy)
-            case LedgerBusy() | EnvironmentFault():
-                log.warning("the ledger is away: %s", fault.code, extra={"tenant": desk.tenant})
+            case RuntimeFault() | EnvironmentFault():
+                if isinstance(fault, CrmUnavailable):
+                    least_s = (fault.retry_at_us - self._desk.clock.now_us()) / 1e6
+                log.warning("%s: %s", lane, fault.code, extra={"tenant": self._desk.tenant})
+                self._fault[lane] = fault
             case _:
-                log.error("bug in the work of %s", desk.tenant, exc_info=fault)
-                await self._say(
-                    "stopped", "bug.worker", type(fault).__name__, "report it with the traceback of the log"
-                )
-        await self._pause(least_s)
-        return True
+                # Foreign messages can hold a person's data: say what and where, not with which values.
+                where = "".join(traceback.format_tb(fault.__traceback__))
+                log.error("bug in %s of %s: %s\n%s", lane, self._desk.tenant, type(fault).__name__, where)
+                code = fault.code if isinstance(fault, BridgeError) else "bug.worker"
+                remedy = "report it, with the traceback of the log; it is tried again by itself"
+                self._fault[lane] = BridgeError(code, type(fault).__name__, remedy=remedy)
+        await self._say()
+        pause_s = min(PAUSE_START_S * 2 ** min(times, 12), PAUSE_MAX_S)
+        await self._wait("", max(pause_s, min(least_s, PAUSE_MAX_S)))
 
-    async def _say(self, state: str, code: str, message: str, remedy: str) -> None:
+    async def _say(self) -> None:
+        """Write down how the connection is, where that has changed."""
         desk = self._desk
-        self._said = state
+        lanes = [self._fault[lane] for lane in ("greeting", "push", "pull") if lane in self._fault]
+        faults = [*lanes, *(fault for fault in (self.pusher.trouble, self.puller.trouble) if fault is not None)]
+        worst = min(faults, key=lambda fault: _GRAVITY.get(type(fault), 0), default=None)
+        state = "ok" if worst is None else _STATES.get(type(worst), "stopped")
+        code = worst.code if worst is not None else ""
+        if (state, code) == self._said:
+            return
+        message, remedy = (worst.message, worst.remedy) if worst is not None else ("", "")
         try:
             await desk.ledger.connection_say(desk.conn, state, code, message, remedy, desk.clock.now_us())
         except (LedgerBusy, EnvironmentFault) as fault:
-            self._said = ""
             log.warning("could not write down the state of %s: %s", desk.tenant, fault.code)
-
-    async def _pause(self, least_s: float) -> None:
-        pause_s = min(PAUSE_START_S * 2 ** min(self._faults, 12), PAUSE_MAX_S)
-        self._faults += 1
-        await self._wait(f"retry/{self._desk.conn}", max(pause_s, min(least_s, PAUSE_MAX_S)))
-
-
-_STATES = {ConnectionStopped: "stopped", QuotaExhausted: "quota", CrmUnavailable: "unavailable"}
+            return
+        self._said = (state, code)
+        if worst is not None and state == "stopped":
+            log.error("%s", worst, extra={"tenant": desk.tenant})
 
 
-def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
-    found: list[Exception] = []
-    for one in group.exceptions:
-        found += _leaves(one) if isinstance(one, ExceptionGroup) else [one]
-    return found
+_STATES: dict[type[BridgeError], str] = {
+    QuotaExhausted: "quota",
+    CrmUnavailable: "unavailable",
+    LedgerBusy: "unavailable",
+    EnvironmentFault: "unavailable",
+}
+_GRAVITY: dict[type[BridgeError], int] = {ConnectionStopped: 1, QuotaExhausted: 2, CrmUnavailable: 3, LedgerBusy: 4}

@@ -7,18 +7,19 @@ compares them.
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from sales_crm_bridge.model import Accepted, LeadState, Record, Scalar
 from sales_crm_bridge.policy.commands import Done, Next
-from sales_crm_bridge.policy.fields import Origin, Stamp, blank, look, pack
+from sales_crm_bridge.policy.fields import Origin, Stamp, blank, look, pack, unpack
 from sales_crm_bridge.policy.sight import Look, states_of
 from sales_crm_bridge.state import Binding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Slots(Protocol):
@@ -73,21 +74,30 @@ def read_back(step: Next, record: Record | None) -> Next:
 
 
 def bind(eyes: Look, lead_id: str, binding: Binding | None, record: Record, asked_us: int) -> Binding:
-    """A lead of ours whose record the ledger did not know (found under our key): its fields are learnt as they are."""
+    """A lead of ours whose record the ledger did not know (found under our key).
+
+    Its fields count as empty, so the next pull tells what they hold: nobody knows what was told of them in an earlier life.
+    """
     held = binding or unbound(eyes.conn, lead_id)
     stamp = Stamp(eyes.keyring.current_id, Origin.LEARNT, record.modified_us or asked_us, held.aggregate_version)
-    seen = look(eyes.keyring, blank(len(eyes.slot_fields)), eyes.sources(record.fields), stamp)
     return msgspec.structs.replace(
         held,
         crm_id=record.id,
         state=LeadState.LIVE,
-        version=record.version,
-        modified_us=record.modified_us,
-        known_us=asked_us,
+        version="",
+        modified_us=0,
+        known_us=0,
         fingerprint=b"",
         layout=eyes.layout,
-        fields=pack(seen.states),
+        fields=pack(blank(len(eyes.slot_fields), stamp, eyes.keyring)),
     )
+
+
+def written_by_us(binding: Binding | None) -> bool:
+    """Whether the ledger remembers a write of ours to this lead's record."""
+    if binding is None or not binding.fields:
+        return False
+    return any(stamp.origin is Origin.SALES for stamp in unpack(binding.fields).stamps)
 
 
 def accept(
@@ -106,6 +116,8 @@ def accept(
     are learnt where the answer shows them, and count as empty where not: a value found there later is somebody's change.
     """
     held = binding or unbound(eyes.conn, lead_id)
+    if held.state not in {LeadState.UNBOUND, LeadState.LIVE}:
+        return held  # merged, removed or converted while the write was under way: what was told of that stands
     record = accepted.record or Record(id=accepted.crm_id, version="", modified_us=0, fields={})
     new = not held.fields
     time_us = record.modified_us or answered_us
@@ -138,13 +150,67 @@ def accept(
     )
 
 
-def touched(
-    eyes: Look, mapping: Slots, binding: Binding | None, differing: Sequence[str], record: Record
-) -> tuple[str, ...]:
-    """Those of the ``differing`` CRM fields whose slot is not as the binding last knew it: somebody else has written them."""
-    if binding is None or not binding.fields or not differing:
-        return ()
+def moved(eyes: Look, mapping: Slots, binding: Binding | None, record: Record) -> frozenset[str]:
+    """The CRM fields of slots that are not as the binding last knew them: somebody has written them, we or another."""
+    if binding is None or not binding.fields:
+        return frozenset()
     stamp = Stamp(eyes.keyring.current_id, Origin.CRM, record.modified_us, 0)
     seen = look(eyes.keyring, states_of(eyes, binding), eyes.sources(record.fields), stamp)
-    moved = {name for slot in seen.changed for name in mapping.slot_sources(slot)}
-    return tuple(name for name in differing if name in moved)
+    return frozenset(name for slot in seen.changed for name in mapping.slot_sources(slot))
+
+
+class Winner(enum.StrEnum):
+    """Whose value a field has after a conflict."""
+
+    SALES = "sales"
+    CRM = "crm"
+    UNDECIDED = "undecided"
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True):
+    """A field that a person in the CRM changed after the intent about it was uttered; fingerprints are keyed hashes."""
+
+    slot: int
+    sales: str
+    crm: str
+    winner: Winner
+    rule: str
+
+
+def conflicts(
+    eyes: Look,
+    mapping: Slots,
+    binding: Binding | None,
+    wire: dict[str, Scalar],
+    occurred_us: int,
+    rule_of: Callable[[str], str],
+) -> tuple[Conflict, ...]:
+    """The fields of a write that the CRM changed, as far as the ledger knows, after the intent was uttered.
+
+    ``rule_of``: the tenant's rule for a Sales field: ``domain``, ``crm``, ``newest`` or ``hold``. The CRM's change is the newer
+    one here, so ``newest`` decides as ``crm`` does. A field to which both gave the same value is no conflict.
+    """
+    if binding is None or not binding.fields:
+        return ()
+    states = states_of(eyes, binding)
+    ours = eyes.keyring.hashes(eyes.sources(wire))
+    assert ours is not None
+    found = []
+    for slot in sorted(written(mapping, wire)):
+        stamp = states.stamp(slot)
+        if stamp is None or stamp.origin is not Origin.CRM or stamp.time_us <= occurred_us:
+            continue
+        if stamp.key_id == eyes.keyring.current_id and states.hashes[slot] == ours[slot]:
+            continue
+        rule = rule_of(eyes.slot_fields[slot])
+        winner = {"domain": Winner.SALES, "hold": Winner.UNDECIDED}.get(rule, Winner.CRM)
+        found.append(
+            Conflict(slot=slot, sales=f"{ours[slot]:016x}", crm=f"{states.hashes[slot]:016x}", winner=winner, rule=rule)
+        )
+    return tuple(found)
+
+
+def without(mapping: Slots, wire: dict[str, Scalar], lost: Sequence[Conflict]) -> dict[str, Scalar]:
+    """The write without the fields whose conflict Sales did not win."""
+    held = {name for one in lost if one.winner is not Winner.SALES for name in mapping.slot_sources(one.slot)}
+    return {name: value for name, value in wire.items() if name not in held}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how often (settings ``push.*``): pauses double from their first up to ``pause_max_us``.
 
-    ``attempts_max``: tries of one write; ``settle_max``: read-backs of one unknown write.
+    ``attempts_max``: tries of one write; ``settle_max``: read-backs of one unknown write that a working CRM did not answer.
     """
 
     attempts_max: int = 8
@@ -41,7 +41,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     pause_max_us: int = 900_000_000
 
     def retry_us(self, times: int) -> int:
-        """The pause after the ``times``-th failed try (from 0)."""
+        """The pause after the ``times``-th wait (from 0)."""
         return min(self.retry_first_us << min(times, 30), self.pause_max_us)
 
     def settle_us(self, times: int) -> int:
@@ -75,6 +75,10 @@ class LookUp(msgspec.Struct, frozen=True):
     """First ask the CRM for a record under our external key: the ledger knows none."""
 
 
+class ReadBack(msgspec.Struct, frozen=True):
+    """A create whose record is there already, though this ledger never wrote it: an earlier life of the bridge may have."""
+
+
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     """It will not take effect, and why; ``other`` and ``successors`` as in ``model.Rejected``."""
 
@@ -90,10 +94,13 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
         return self.category in NEEDS_PERSON
 
 
-def before(command: Command, binding: Binding | None) -> Send | LookUp | Refuse:
+def before(
+    command: Command, binding: Binding | None, *, written_by_us: bool = True
+) -> Send | LookUp | ReadBack | Refuse:
     """What to do with a pending command, by what is known of its lead.
 
     A create whose first try may have reached the CRM (``attempt`` > 0) goes on as a write to the record that was found.
+    ``written_by_us``: the ledger remembers a write of ours to the record.
     """
     state = LeadState.UNBOUND if binding is None else binding.state
     creating = command.operation is Operation.CREATE
@@ -103,6 +110,8 @@ def before(command: Command, binding: Binding | None) -> Send | LookUp | Refuse:
         case LeadState.LIVE:
             assert binding is not None
             if creating and command.attempt == 0:
+                if not written_by_us:
+                    return ReadBack()
                 return Refuse(category=Category.DUPLICATE, code="lead-exists", other=binding.crm_id)
             return Send(binding.crm_id)
         case LeadState.ARCHIVED | LeadState.GONE:
@@ -124,10 +133,11 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
-    """Unknown: read back, not before ``not_before_us``."""
+    """Unknown: read back, not before ``not_before_us``. ``counted``: this read-back counts towards ``settle_max``."""
 
     not_before_us: int
     reason: str
+    counted: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -147,10 +157,13 @@ def after(command: Command, outcome: Outcome, patience: Patience, now_us: int) -
         case Rejected(category=category, code=code, fields=fields, other_id=other, successors=successors):
             return Refuse(category=category, code=code, fields=fields, other=other, successors=successors)
         case Deferred(not_before_us=when, reason=reason):
-            # Turned away before it could take effect: the account's trouble, not this command's, so it is never given up.
-            return Retry(not_before_us=max(when, now_us), reason=reason, counted=False)
+            # Turned away before it could take effect: the account's trouble, not this command's, so it is never given up; but
+            # it waits longer each time, whatever the CRM said.
+            return Retry(
+                not_before_us=max(when, now_us + patience.retry_us(command.waits)), reason=reason, counted=False
+            )
         case Unknown(reason=reason):
-            return Settle(not_before_us=now_us + patience.settle_us(command.settle), reason=reason)
+            return Settle(not_before_us=now_us + patience.settle_us(0), reason=reason)
         case _:
             assert_never(outcome)
 
@@ -159,30 +172,37 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What a read-back shows of a write nobody knows the outcome of.
 
     ``wanted``: the CRM's names of the fields that were written; ``differing``: those of them whose value is not the wanted one;
-    ``touched``: those of the differing ones that are not as the ledger last knew them either, so somebody else has written them.
+    ``touched``: those of the differing ones that are not as the ledger last knew them either, so somebody else has written them;
+    ``applied``: those that are as wanted and were not so before. ``keyed``: the CRM finds a record by our key at once.
     """
 
     record: Record
     wanted: Collection[str]
     differing: Sequence[str]
-    touched: Sequence[str]
+    touched: Sequence[str] = ()
+    applied: Sequence[str] = ()
+    keyed: bool = True
 
 
 def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int) -> Next:
     """What became of a write whose answer was lost, from what the CRM now holds.
 
     Everything as wanted: it took effect (or somebody did the same). A record under our key is proof enough for a create, since
-    only we write that key; what differs in it is a person's later work, and the next pull reports it. Nothing there, or
-    values as before: it did not take effect, and may be tried again. A field that is neither as wanted nor as before was written
-    by a person: we do not write over what we have not seen, and the command is refused as a conflict.
+    only we write that key; so is one field that became what we wanted. What differs then is a person's later work, and the
+    next pull reports it. Nothing there, or values as before: it did not take effect, and may be tried again. Fields that are
+    neither as wanted nor as before, and none that became what we wanted: a person wrote them; we do not write over what we
+    have not seen, and the command is refused as a conflict.
     """
     record = evidence.record
+    creating = command.operation is Operation.CREATE
     again = Retry(not_before_us=now_us + patience.retry_us(command.attempt - 1), reason="not-applied", counted=True)
     spent = command.attempt >= patience.attempts_max
     gave_up = Refuse(category=Category.UNKNOWN_OUTCOME, code="attempts-exhausted")
     match record.state:
         case LeadState.GONE:
-            if command.operation is Operation.CREATE:
+            if creating and not evidence.keyed:
+                return Refuse(category=Category.UNKNOWN_OUTCOME, code="create-unproven")
+            if creating:
                 return gave_up if spent else again
             return Refuse(category=Category.REMOVED, code="lead-removed")
         case LeadState.ARCHIVED:
@@ -192,8 +212,8 @@ def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int
         case LeadState.CONVERTED:
             return Refuse(category=Category.CONVERTED, code="lead-converted", successors=record.successors)
         case LeadState.LIVE | LeadState.UNBOUND:
-            if not evidence.differing or command.operation is Operation.CREATE:
-                return Done(Accepted(crm_id=record.id, record=_ours_alone(command, evidence)))
+            if not evidence.differing or creating or evidence.applied:
+                return Done(Accepted(crm_id=record.id, record=ours_alone(command, evidence)))
             if evidence.touched:
                 return Refuse(category=Category.CONFLICT, code="changed-in-crm", fields=tuple(evidence.touched))
             return gave_up if spent else again
@@ -201,14 +221,21 @@ def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int
             assert_never(record.state)
 
 
-def settle_later(command: Command, reason: str, retry_at_us: int, patience: Patience, now_us: int) -> Next:
-    """An unknown write that could not even be read back: later, and after ``settle_max`` tries a person must look."""
-    if command.settle >= patience.settle_max:
+def settle_later(
+    command: Command, reason: str, retry_at_us: int, patience: Patience, now_us: int, *, alive: bool
+) -> Next:
+    """An unknown write that could not even be read back: later.
+
+    ``alive``: the CRM has answered other calls meanwhile, so it is this record's trouble, and after ``settle_max`` such tries a
+    person must look. While the CRM is away altogether, nothing is counted and nothing given up.
+    """
+    if alive and command.waits >= patience.settle_max:
         return Refuse(category=Category.UNKNOWN_OUTCOME, code="settle-exhausted")
-    return Settle(not_before_us=max(now_us + patience.settle_us(command.settle), retry_at_us), reason=reason)
+    not_before_us = max(now_us + patience.settle_us(command.waits), retry_at_us)
+    return Settle(not_before_us=not_before_us, reason=reason, counted=alive)
 
 
-def _ours_alone(command: Command, evidence: Evidence) -> Record:
+def ours_alone(command: Command, evidence: Evidence) -> Record:
     """The record as far as it shows our own write: a person may have edited it between our lost answer and the read-back.
 
     Fields that differ from what we wrote are left out, and of a new record that was modified after it was made every field that

@@ -208,7 +208,8 @@ class _Page:
             )
             del self.by_crm[merged]
             self.keep(gone)
-            self.aliases.append((merged, survivor))
+            if survivor:
+                self.aliases.append((merged, survivor))
             self.removed += 1
             self.drafts.append(
                 Removed(
@@ -303,6 +304,8 @@ class _Page:
         if not moved and not back and self.is_old(record, binding):
             self.stale += 1
             self.keep(msgspec.structs.replace(binding, sweep=max(binding.sweep, self.sweep)))
+            if record.merged_ids:
+                self.absorb(record, binding.lead_id, record.modified_us or self.asked_us)
             return
         occurred_us = record.modified_us or self.asked_us
         version = binding.aggregate_version
@@ -359,6 +362,9 @@ class _Page:
         if binding is None or binding.crm_id != record.id or binding.state is not LeadState.LIVE:
             self.unchanged += 1
             return
+        if binding.known_us > self.asked_us:
+            self.stale += 1
+            return
         occurred_us = record.modified_us or self.asked_us
         version = binding.aggregate_version + 1
         how = How.ARCHIVED if record.state is LeadState.ARCHIVED else How.GONE
@@ -390,13 +396,12 @@ class _Page:
             self.unchanged += 1
             return
         survivor = self.by_crm.get(record.into)
-        if survivor is None or survivor.crm_id != record.into:
-            # The survivor's own record comes with merged_ids, or is read next; until then the binding stays where it is.
-            self.unchanged += 1
-            return
+        heir = survivor.lead_id if survivor is not None and survivor.crm_id == record.into else ""
+        # A live survivor that the ledger did not know came before this record and took the binding; one that is not live itself has
+        # no lead that could be named.
         self.absorb(
             msgspec.structs.replace(record, id=record.into, merged_ids=(record.id,)),
-            survivor.lead_id,
+            heir,
             record.modified_us or self.asked_us,
         )
 
@@ -404,6 +409,9 @@ class _Page:
         record = sighting.record
         if binding is None or binding.crm_id != record.id or binding.state is LeadState.CONVERTED:
             self.unchanged += 1
+            return
+        if binding.known_us > self.asked_us:
+            self.stale += 1
             return
         version = binding.aggregate_version + 1
         occurred_us = record.modified_us or self.asked_us

@@ -56,7 +56,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     ``run``: the number of the run under way or, between runs, the last. ``begun_us``: where the next window begins, or the
     CRM's clock when this sweep began. ``due_us``: our clock, no earlier try. ``failures``: in a row; ``told``: this run's first
-    failure was reported. ``resume``: a stream's token between runs. ``absent``: a sweep has read everything and now asks, by id, for
+    failure was reported. ``resume``: a stream's token between runs. ``absent``: a sweep has read all and now asks, by id, for
     bound records that it did not see; the last id asked for.
     """
 

@@ -24,7 +24,7 @@ NOW = 1_000_000_000
 PATIENCE = Patience(attempts_max=5, settle_max=3)
 
 
-def command(operation: Operation = Operation.REVISE, attempt: int = 1, settle: int = 0) -> Command:
+def command(operation: Operation = Operation.REVISE, attempt: int = 1, waits: int = 0) -> Command:
     return Command(
         seq=7,
         conn=1,
@@ -35,7 +35,7 @@ def command(operation: Operation = Operation.REVISE, attempt: int = 1, settle: i
         payload=b"",
         occurred_us=1,
         attempt=attempt,
-        settle=settle,
+        waits=waits,
     )
 
 
@@ -82,13 +82,13 @@ def test_before_the_write(operation: Operation, attempt: int, state: LeadState |
             CommandState.REFUSED,
         ),
         (
-            Deferred(not_before_us=NOW + 5, reason="429"),
-            Retry(not_before_us=NOW + 5, reason="429", counted=False),
+            Deferred(not_before_us=NOW + 9_000_000, reason="429"),
+            Retry(not_before_us=NOW + 9_000_000, reason="429", counted=False),
             CommandState.PENDING,
         ),
         (
             Deferred(not_before_us=3, reason="429"),
-            Retry(not_before_us=NOW, reason="429", counted=False),
+            Retry(not_before_us=NOW + PATIENCE.retry_first_us, reason="429", counted=False),
             CommandState.PENDING,
         ),
         (
@@ -175,13 +175,52 @@ def test_a_lead_that_is_no_longer_there_refuses_the_command_once(state: LeadStat
     assert step.category is category
 
 
-def test_a_read_back_that_finds_no_answer_is_put_off_and_then_given_to_a_person() -> None:
-    """Unknown stays unknown while the CRM is away, but not for ever."""
-    later = commands.settle_later(command(settle=1), "away", NOW + 99_000_000, PATIENCE, NOW)
-    assert later == Settle(not_before_us=NOW + 99_000_000, reason="away")
-    spent = commands.settle_later(command(settle=3), "away", 0, PATIENCE, NOW)
+def test_a_read_back_that_finds_no_answer_is_put_off() -> None:
+    """While the CRM is away altogether nothing is given up; a record that alone gives no answer goes to a person in the end."""
+    later = commands.settle_later(command(waits=9), "away", NOW + 9_000_000_000, PATIENCE, NOW, alive=False)
+    assert later == Settle(not_before_us=NOW + 9_000_000_000, reason="away", counted=False)
+    once_more = commands.settle_later(command(waits=2), "broken", 0, PATIENCE, NOW, alive=True)
+    assert once_more == Settle(not_before_us=NOW + PATIENCE.settle_us(2), reason="broken", counted=True)
+    spent = commands.settle_later(command(waits=3), "broken", 0, PATIENCE, NOW, alive=True)
     assert isinstance(spent, Refuse)
     assert spent.needs_person
+
+
+def test_a_command_that_is_turned_away_waits_longer_each_time() -> None:
+    """A CRM that names no time, or a past one, is not asked again at once, however often it turns us away."""
+    waits = [
+        commands.after(command(waits=times), Deferred(not_before_us=0, reason="locked"), PATIENCE, NOW)
+        for times in range(4)
+    ]
+    assert [wait.not_before_us - NOW for wait in waits if isinstance(wait, Retry)] == [
+        PATIENCE.retry_us(times) for times in range(4)
+    ]
+
+
+def test_one_field_that_became_what_we_wanted_proves_the_write() -> None:
+    """The write took effect and a person then edited another field of it: done, and the edit is left for the pull."""
+    seen = record(email="ours", phone="hers")
+    proof = Evidence(
+        record=seen, wanted=("email", "phone"), differing=("phone",), touched=("phone",), applied=("email",)
+    )
+    step = commands.settle(command(), proof, PATIENCE, NOW)
+    assert isinstance(step, Done)
+    assert step.accepted.record is not None
+    assert step.accepted.record.fields == {"email": "ours"}
+
+
+def test_a_create_that_cannot_be_proven_is_not_repeated() -> None:
+    """Where the CRM finds no record by our key, absence proves nothing: a person must look, a second record is worse."""
+    proof = Evidence(record=record(LeadState.GONE), wanted=("email",), differing=("email",), keyed=False)
+    step = commands.settle(command(Operation.CREATE), proof, PATIENCE, NOW)
+    assert isinstance(step, Refuse)
+    assert (step.code, step.needs_person) == ("create-unproven", True)
+
+
+def test_a_create_of_a_lead_that_we_never_wrote_is_read_back() -> None:
+    """A restored ledger meets its own earlier create: the record under our key is looked at, not refused."""
+    step = commands.before(command(Operation.CREATE, 0), binding(LeadState.LIVE), written_by_us=False)
+    assert step == commands.ReadBack()
 
 
 def test_pauses_double_up_to_their_limit() -> None:

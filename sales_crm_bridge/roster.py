@@ -1,0 +1,125 @@
+"""The tenants in force: files taken up as they change, the last accepted version kept where a file is broken or gone."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge import gate, tenants
+from sales_crm_bridge.errors import Finding
+from sales_crm_bridge.intake import Tenancy
+from sales_crm_bridge.observe import lease_name
+from sales_crm_bridge.state import TenantRow
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from sales_crm_bridge.ports import Clock, Ledger
+    from sales_crm_bridge.state import Fence
+    from sales_crm_bridge.tenants import Catalogue, Tenant
+    from sales_crm_bridge.worker import Worker
+
+    Hire = Callable[[Tenant, int, Fence, Callable[[Fence], bool]], Awaitable[Worker]]
+
+log = logging.getLogger(__name__)
+
+
+class Roster:
+    """Reads ``folder``, keeps what it accepts in the ledger (rule 17), and hires workers through ``hire``."""
+
+    def __init__(self, *, folder: Path, catalogue: Catalogue, ledger: Ledger, clock: Clock, hire: Hire) -> None:
+        self._folder = folder
+        self._catalogue = catalogue
+        self._ledger = ledger
+        self._clock = clock
+        self._hire = hire
+        self._stamp: object = None
+        self._tenants: dict[str, Tenant] = {}
+        self._rows: dict[str, TenantRow] = {}
+        self.findings: Sequence[Finding] = ()
+
+    def tenants(self) -> Mapping[str, Tenant]:
+        """The tenants in force, by name."""
+        return dict(self._tenants)
+
+    def leases(self) -> Mapping[str, str]:
+        """Lease name → tenant."""
+        return {_lease(tenant): name for name, tenant in self._tenants.items()}
+
+    def tenancy(self) -> Tenancy:
+        """What the gate and intake need to know; retired tenants are still told from unknown ones."""
+        ownership = {name: tenant.ownership for name, tenant in self._tenants.items()}
+        for name, row in self._rows.items():
+            if row.retired_us and name not in ownership:
+                ownership[name] = gate.Ownership(tenant=name, spans=(), retired_us=row.retired_us)
+        froms = [
+            span.from_us for tenant in self._tenants.values() for span in tenant.ownership.spans if span.owner == "crm"
+        ]
+        return Tenancy(
+            ownership=ownership,
+            conns={name: self._rows[name].conn for name in self._tenants},
+            earliest_us=min(froms, default=self._clock.now_us()),
+        )
+
+    async def refresh(self) -> set[str]:
+        """Take up new and changed files; gives the leases whose tenant changed, came or went.
+
+        A file with findings is refused whole: they are logged, and the version accepted before stays in force. A tenant whose file
+        is gone stays in force too, until it is retired.
+        """
+        stamp = tenants.stamp(self._folder)
+        rows = {row.tenant: row for row in await self._ledger.tenants()}
+        if stamp == self._stamp and {name: row.digest for name, row in rows.items()} == {
+            name: row.digest for name, row in self._rows.items()
+        }:
+            return set()
+        accepted = {name: row for name, row in rows.items() if not row.retired_us}
+        previous = {name: tenants.reaccept(row.text, name, self._catalogue) for name, row in accepted.items()}
+        loaded = tenants.load(self._folder, self._catalogue, previous=previous)
+        self._tell(loaded.findings)
+        before = self._tenants
+        now: dict[str, Tenant] = {}
+        for name, tenant in {**previous, **loaded.tenants}.items():
+            row = rows.get(name)
+            if row is not None and row.retired_us and row.digest == tenant.digest:
+                continue  # retired with this very file: a changed file brings the tenant back
+            if row is None or row.digest != tenant.digest or row.retired_us:
+                row = TenantRow(
+                    tenant=name,
+                    text=tenant.text,
+                    digest=tenant.digest,
+                    accepted_us=self._clock.now_us(),
+                    connection=tenant.connection.name,
+                    adapter=tenant.connection.adapter,
+                    account=tenant.connection.account,
+                )
+                conn = await self._ledger.tenant_accept(row)
+                rows[name] = TenantRow(
+                    **{field: getattr(row, field) for field in row.__struct_fields__ if field != "conn"}, conn=conn
+                )
+                log.info("tenant file of %s is in force", name, extra={"tenant": name})
+            now[name] = tenant
+        self._stamp, self._rows, self._tenants = stamp, rows, now
+        changed = [
+            tenant
+            for name in sorted({*before, *now})
+            for tenant in (before.get(name), now.get(name))
+            if tenant is not None and (name not in before or name not in now or before[name].digest != now[name].digest)
+        ]
+        return {_lease(tenant) for tenant in changed}
+
+    def _tell(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            if finding not in self.findings:
+                log.error("%s", finding)
+        self.findings = tuple(findings)
+
+    async def worker(self, lease: str, fence: Fence, still: Callable[[Fence], bool]) -> Worker:
+        """A worker for the account of ``lease``."""
+        tenant = self._tenants[self.leases()[lease]]
+        return await self._hire(tenant, self._rows[tenant.tenant].conn, fence, still)
+
+
+def _lease(tenant: Tenant) -> str:
+    return lease_name(tenant.tenant, tenant.connection.name)

@@ -1,0 +1,284 @@
+"""The composition root: the only module that names adapters, Kafka, HTTP and the ledger together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sales_crm_adapters import CATALOGUE
+
+from sales_crm_bridge import contract
+from sales_crm_bridge.crm_http import HostRules, HttpxTransport, NotSent, Rim, Seal, Terms, sockets
+from sales_crm_bridge.desk import Desk, PushRules
+from sales_crm_bridge.errors import ConnectionStopped
+from sales_crm_bridge.facts import Scribe
+from sales_crm_bridge.intake import Intaker
+from sales_crm_bridge.keeper import Keeper
+from sales_crm_bridge.policy.commands import Patience
+from sales_crm_bridge.policy.fields import Keyring
+from sales_crm_bridge.policy.sight import Look
+from sales_crm_bridge.policy.walks import Pace
+from sales_crm_bridge.relay import Relay
+from sales_crm_bridge.roster import Roster
+from sales_crm_bridge.service import Limits, Service
+from sales_crm_bridge.tenants import secrets_of
+from sales_crm_bridge.worker import Worker
+from sales_crm_bridge.world import RealDice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sales_crm_bridge.model import Account
+    from sales_crm_bridge.ports import Clock, CrmAdapter, Dice, FactSink, IntentSource, Ledger, Transport
+    from sales_crm_bridge.settings import Settings
+    from sales_crm_bridge.state import Fence
+    from sales_crm_bridge.tenants import Tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """The far side of the ports: time, chance, the way to each tenant's CRM, and the ledger."""
+
+    clock: Clock
+    dice: Dice
+    ledger: Ledger
+    transport: Callable[[Tenant], Transport]
+
+
+class Fenced:
+    """A transport that sends nothing once the lease is over: a process that slept through its lease makes no late call."""
+
+    def __init__(self, inner: Transport, held: Callable[[], bool]) -> None:
+        self._inner = inner
+        self._held = held
+
+    async def send(
+        self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes, timeout_s: float
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """As the inner one, while the lease holds."""
+        if not self._held():
+            raise NotSent("the lease is over")
+        return await self._inner.send(method, url, headers, body, timeout_s)
+
+    async def close(self) -> None:
+        """Close the inner one, if it can be closed."""
+        close = getattr(self._inner, "close", None)
+        if close is not None:
+            await close()
+
+
+def unattended(clock: Clock) -> Outside:
+    """Surroundings for asking a CRM without a ledger: calls are not counted, and nothing that a sign-in wants kept is kept."""
+    return Outside(clock=clock, dice=RealDice(), ledger=_NoLedger(), transport=real_transport)  # type: ignore[arg-type]
+
+
+class _NoLedger:
+    """The few questions that a rim asks of a ledger, answered without one."""
+
+    async def calls_count(self, _fence: Fence, _conn: int, _day: str, more: int) -> int:
+        return more
+
+    async def keep_load(self, _conn: int) -> bytes:
+        return b""
+
+    async def keep_save(self, _fence: Fence, _conn: int, _sealed: bytes) -> None:
+        """Nothing is kept."""
+
+
+def real_transport(tenant: Tenant) -> Transport:
+    """Sockets, under the tenant's rules of which hosts may be reached."""
+    connection = tenant.connection
+    return HttpxTransport(sockets(HostRules(connection.allow_hosts), in_flight=connection.limits.in_flight))
+
+
+def adapter_of(tenant: Tenant) -> CrmAdapter:
+    """The tenant's adapter, made for its options and the CRM fields that its mapping reads."""
+    connection = tenant.connection
+    return CATALOGUE[connection.adapter].make(connection.options, tenant.mapping.crm_fields)
+
+
+class Crew:
+    """Makes the workers: one tenant's adapter, rim, desk and rooms put together."""
+
+    def __init__(self, settings: Settings, outside: Outside) -> None:
+        self._settings = settings
+        self._outside = outside
+
+    def rim(self, tenant: Tenant, adapter: CrmAdapter, conn: int, fence: Fence, still: Callable[[Fence], bool]) -> Rim:
+        """The rim of one account, drawing on the ledger's count of calls."""
+        ledger = self._outside.ledger
+        connection = tenant.connection
+        http = self._settings.http
+        limits = connection.limits
+        seal_key = self._settings.seal_key
+        name = f"{tenant.tenant}/{connection.name}"
+        return Rim(
+            name=name,
+            adapter=adapter,
+            address=connection.address or CATALOGUE[connection.adapter].address,
+            transport=Fenced(self._outside.transport(tenant), lambda: still(fence)),
+            secrets=secrets_of(tenant),
+            clock=self._outside.clock,
+            dice=self._outside.dice,
+            terms=Terms(
+                per_second=limits.per_second,
+                per_day=limits.per_day or None,
+                in_flight=limits.in_flight,
+                reserve=limits.reserve_per_day,
+                timeout_s=http.timeout_s,
+                tries_max=http.tries_max,
+                retry_first_s=http.retry_first_s,
+                retry_max_s=http.retry_max_s,
+                breaker_faults=http.breaker_faults,
+                breaker_open_s=http.breaker_open_s,
+                sign_in_ahead_s=http.sign_in_ahead_s,
+            ),
+            count=lambda day, more: ledger.calls_count(fence, conn, day, more),
+            keep_load=lambda: ledger.keep_load(conn),
+            keep_save=lambda sealed: ledger.keep_save(fence, conn, sealed),
+            seal=Seal((seal_key.get_secret_value(),), bound_to=name) if seal_key is not None else None,
+        )
+
+    async def hire(self, tenant: Tenant, conn: int, fence: Fence, still: Callable[[Fence], bool]) -> Worker:
+        """A worker for one account under ``fence``."""
+        settings, outside = self._settings, self._outside
+        connection, mapping = tenant.connection, tenant.mapping
+        adapter = adapter_of(tenant)
+        rim = self.rim(tenant, adapter, conn, fence, still)
+        layout = await outside.ledger.layout(mapping.slots)
+        desk = Desk(
+            conn=conn,
+            tenant=tenant.tenant,
+            adapter=adapter,
+            mapping=mapping,
+            eyes=Look(
+                conn=conn,
+                layout=layout,
+                layouts=await outside.ledger.layouts(),
+                slot_fields=tuple(mapping.slot_field(slot) for slot in range(len(mapping.slots))),
+                sources=mapping.sources,
+                keyring=Keyring([key.get_secret_value().encode() for key in settings.hash_keys], tenant.tenant),
+                derive=lambda record_id: contract.lead_id_for(tenant.tenant, connection.account, record_id),
+                unique_key=adapter.capabilities.unique_key,
+            ),
+            scribe=Scribe(
+                tenant=tenant.tenant,
+                connection=connection.name,
+                crm=connection.adapter,
+                account=connection.account,
+                record_type=str(connection.options.get("object", "lead")),
+                producer=settings.producer,
+                mapping=mapping,
+            ),
+            speaker=rim,
+            ledger=outside.ledger,
+            clock=outside.clock,
+            fence=fence,
+            pace=pace_of(tenant, settings),
+            push=PushRules(
+                batch=min(tenant.push.batch, adapter.capabilities.batch_max),
+                in_flight=connection.limits.in_flight,
+                refuse_behind=tenant.push.refuse_behind,
+                patience=Patience(
+                    attempts_max=tenant.push.attempts_max or settings.push.attempts_max,
+                    retry_first_us=round(settings.push.retry_first_s * 1e6),
+                    settle_first_us=round(settings.push.settle_first_s * 1e6),
+                    settle_max=settings.push.settle_max,
+                    pause_max_us=round(settings.push.retry_max_s * 1e6),
+                ),
+                conflict_rule=tenant.conflicts.rule,
+            ),
+            outbox_max=settings.relay.outbox_rows_max,
+        )
+
+        async def greet() -> None:
+            rim.learn(verify(tenant, await rim.converse(adapter.check(), purpose="check")))
+
+        return Worker(desk, still, greet, rim.close)
+
+
+def verify(tenant: Tenant, account: Account) -> Account:
+    """The account, if it is the one the tenant's file means and can do the work; raises ``ConnectionStopped``."""
+    place = f"{tenant.file}"
+    if tenant.connection.account and account.account_id != tenant.connection.account:
+        raise ConnectionStopped(
+            "crm.wrong-account",
+            f"the credentials belong to account {account.account_id}, the file says {tenant.connection.account}",
+            place=place,
+            remedy="give the credentials of the account that the file names, or correct `connection.account`",
+        )
+    if account.missing:
+        raise ConnectionStopped(
+            "crm.missing-rights",
+            f"the credentials lack: {', '.join(account.missing)}",
+            place=place,
+            remedy="grant these rights to the app or user whose credentials the connection uses",
+        )
+    if account.problems:
+        code, message, remedy = account.problems[0]
+        raise ConnectionStopped(code, message, place=place, remedy=remedy)
+    return account
+
+
+def pace_of(tenant: Tenant, settings: Settings) -> Pace:
+    """The tenant's pull schedule, within the deployment's limits."""
+    pull = tenant.pull
+    return Pace(
+        every_us=round(pull.every_s * 1e6),
+        horizon_us=round(pull.horizon_s * 1e6),
+        second_pass_us=round(pull.second_pass_s * 1e6),
+        removed_every_us=round(pull.removed_every_s * 1e6),
+        audit_every_us=round(pull.audit_every_s * 1e6),
+        page_size=min(pull.page_size, settings.pull.page_size_max),
+    )
+
+
+def assemble(settings: Settings, outside: Outside, *, source: IntentSource | None, sink: FactSink) -> Service:
+    """The whole service, ready to run."""
+    crew = Crew(settings, outside)
+    roster = Roster(
+        folder=Path(settings.tenants.folder),
+        catalogue=CATALOGUE,
+        ledger=outside.ledger,
+        clock=outside.clock,
+        hire=crew.hire,
+    )
+    intaker = (
+        Intaker(
+            outside.ledger,
+            source,
+            outside.clock,
+            roster.tenancy,
+            framed=settings.schema_registry.framing != "none",
+        )
+        if source is not None
+        else None
+    )
+    return Service(
+        roster=roster,
+        keeper=Keeper(outside.ledger, outside.clock, outside.dice.name(), settings.lease.ttl_s),
+        ledger=outside.ledger,
+        clock=outside.clock,
+        source=source,
+        intaker=intaker,
+        sink=sink,
+        relay=Relay(outside.ledger, sink, outside.clock, settings.relay.outbox_batch),
+        limits=limits_of(settings),
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The service's limits, from the settings of the same names."""
+    return Limits(
+        lease_s=settings.lease.ttl_s,
+        renew_s=settings.lease.renew_s,
+        drain_s=settings.service.drain_s,
+        reload_s=settings.tenants.poll_s,
+        relay_idle_s=5.0,
+        house_s=settings.retention.every_s,
+        keep_commands_s=settings.retention.commands_s,
+        keep_inbox_s=settings.retention.inbox_s,
+        keep_runs_s=settings.retention.runs_s,
+        forget_batch=settings.retention.rows_max,
+    )
