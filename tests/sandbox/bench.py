@@ -27,9 +27,11 @@ class Bench:
         """``seeded``: what ``Portal.seeded`` is to be asked for; otherwise the account is empty."""
         self.now_s = START_S
         self.token = "pat-na1-sandbox"
+        self.checked = True
         how = Vices(**vices)
         if seeded is None:
-            self.portal = Portal(clock=lambda: self.now_s, rng=random.Random(7), vices=how)
+            rng = random.Random(7)  # noqa: S311 - a world that can be repeated
+            self.portal = Portal(clock=lambda: self.now_s, rng=rng, vices=how)
         else:
             self.portal = Portal.seeded(clock=lambda: self.now_s, vices=how, **seeded)
 
@@ -50,9 +52,10 @@ class Bench:
         answer = self.portal.handle(method, target, sent, raw)
         told = dict(answer.headers)
         assert len(told) == len(answer.headers)
-        if answer.status < 400 and documented:
+        if self.checked and answer.status < 400 and documented:
             check_request(method, target, sent["content-type"], raw)
-        check_answer(method, target, answer.status, told.get("content-type", ""), answer.body)
+        if self.checked:
+            check_answer(method, target, answer.status, told.get("content-type", ""), answer.body)
         is_json = told.get("content-type", "").startswith("application/json")
         return Reply(answer.status, told, answer.body, json.loads(answer.body) if is_json else None)
 

@@ -8,7 +8,7 @@ from tests.sandbox.bench import Bench, ids, primary
 
 
 def traced(*inputs: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give each input a trace id: op-0, op-1 …"""
+    """Give each input a trace id, from op-0 on."""
     return [{**each, "objectWriteTraceId": f"op-{number}"} for number, each in enumerate(inputs)]
 
 

@@ -103,7 +103,7 @@ BATCHES = {each["n"]: each for each in exchanges("batch-writes")}
 
 @pytest.mark.parametrize("number", sorted(BATCHES))
 def test_batches_are_answered_as_recorded(number: int, bench: Bench) -> None:
-    """Status, headers and the frame of the answer; recorded in 2022, when an answer showed fewer of the service's own properties."""
+    """Status, headers and the frame of the answer; recorded in 2022, when answers showed fewer of the service's own properties."""
     request, recorded = BATCHES[number]["request"], BATCHES[number]["response"]
     bench.portal.add_property("contacts", "number_field")
     body = json.loads(json.dumps(request["body"]))
