@@ -13,7 +13,6 @@ from sales_crm_adapters import hubspot, memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from sales_crm_bridge.model import Capabilities
     from sales_crm_bridge.ports import CrmAdapter
 
 __all__ = ["CATALOGUE", "CatalogueEntry", "CredentialKind", "OptionProblem"]
@@ -42,7 +41,8 @@ class OptionProblem:
 class CatalogueEntry:
     """One CRM. ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: its local stand-in.
 
-    ``options``: the model of its settings; ``build`` makes an adapter of them and of the CRM fields that the mapping reads.
+    ``forms``: titles and options of the forms in which its capabilities differ. ``options``: the model of its settings; ``build``
+    makes an adapter of them and of the CRM fields that the mapping reads.
     """
 
     name: str
@@ -50,7 +50,7 @@ class CatalogueEntry:
     address: str
     credentials: tuple[CredentialKind, ...]
     sandbox: str
-    capabilities: Capabilities
+    forms: tuple[tuple[str, Mapping[str, object]], ...]
     options: type[msgspec.Struct]
     build: Callable[[Any, Sequence[str]], CrmAdapter]
 
@@ -110,7 +110,7 @@ _ENTRIES = (
             ),
         ),
         sandbox="hubspot",
-        capabilities=hubspot.CAPABILITIES,
+        forms=(("contacts", {"object": "contacts"}), ("Lead object", {"object": "leads"})),
         options=hubspot.Options,
         build=hubspot.HubSpot,
     ),
@@ -120,7 +120,7 @@ _ENTRIES = (
         address="",
         credentials=(CredentialKind(name="password", title="password", secrets=("password",)),),
         sandbox="memory",
-        capabilities=memory.Memory.capabilities,
+        forms=(("", {}),),
         options=memory.Options,
         build=memory.Memory,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from sales_crm_adapters.hubspot.account import authenticate, check, classify
@@ -36,7 +37,7 @@ from sales_crm_bridge.ports import Talk
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CAPABILITIES", "HubSpot", "Options"]
+__all__ = ["HubSpot", "Options"]
 
 CAPABILITIES = Capabilities(
     batch_max=100,
@@ -50,15 +51,17 @@ CAPABILITIES = Capabilities(
     # The account has five searches a second for everybody; one is left to others (HubSpot's search page, June 2026).
     budgets={"search": 4.0},
 )
+LEAD_CAPABILITIES = dataclasses.replace(CAPABILITIES, merges=False)
+"""Records of the Lead object cannot be merged; a merge of their contacts changes the leads' own contact (general knowledge)."""
 
 
 class HubSpot:
     """One connection's adapter; see ``ports.CrmAdapter`` for what each method promises."""
 
     name = "hubspot"
-    capabilities = CAPABILITIES
 
     def __init__(self, options: Options, crm_fields: Sequence[str]) -> None:
+        self.capabilities = LEAD_CAPABILITIES if options.object == LEADS else CAPABILITIES
         self._options = options
         self._reader = Reader(options, crm_fields)
         self._pages = Pages(self._reader)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sales_crm_adapters.hubspot.batches import Input, Shown, Told, outcome_of, refused, send
+from sales_crm_adapters.hubspot.batches import BISECT, Input, Shown, Told, outcome_of, refused, send
 from sales_crm_adapters.hubspot.options import CONTACT_PREFIX, CONTACTS, LEADS
 from sales_crm_adapters.hubspot.reading import PRIMARY_CONTACT
 from sales_crm_adapters.hubspot.wire import Failure
@@ -175,7 +175,7 @@ class LeadWriter:
             write for write in leads if isinstance(one := told[write.trace], Failure) and (one.absent or not one.fields)
         ]
         told_of_contacts: dict[str, Told] = {trace: one for trace, one in contacts.items() if isinstance(one, Shown)}
-        outcomes |= self._concluded(told, told_of_contacts)
+        outcomes |= self._concluded(told, told_of_contacts, known=True)
         return outcomes | (yield from self._lost(lost, told))
 
     def _update_contacts(
@@ -230,11 +230,12 @@ class LeadWriter:
     # --- both -----------------------------------------------------------------------------------------------------------
 
     def _concluded(
-        self, told: Mapping[str, Told], contacts: Mapping[str, Told], *, adopted: bool = False
+        self, told: Mapping[str, Told], contacts: Mapping[str, Told], *, adopted: bool = False, known: bool = False
     ) -> dict[str, Outcome]:
         """Outcomes of what was said of leads, with what was said of their contacts.
 
-        Once a contact was written, nothing certain can be said of a lead that was not: only a refusal is final.
+        A known lead whose contact was written and which then was not itself has changed in part, so it is never called deferred;
+        a new one is not there at all, and its contact is found again by its address.
         """
         outcomes: dict[str, Outcome] = {}
         for trace, one in told.items():
@@ -246,7 +247,7 @@ class LeadWriter:
                 case Shown():
                     record = self._reader.record(one.data, partial=True)
                     outcomes[trace] = Accepted(crm_id=record.id, record=record, adopted=adopted)
-                case Deferred(reason=reason) if isinstance(contact, Shown) and reason != "bisect":
+                case Deferred(reason=reason) if isinstance(contact, Shown) and known and reason != BISECT:
                     outcomes[trace] = Unknown(reason=reason)
                 case other:
                     outcomes[trace] = outcome_of(other)
