@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sales_crm_bridge.sandbox.wire import ConnectionCut
+from sales_crm_bridge.sandbox.wire import ConnectionCut, Cut
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -40,8 +40,8 @@ class SandboxApp:
         await self._pass(self.sandbox.pause_s())
         try:
             answer = self.sandbox.handle(scope["method"], f"{path}?{query}" if query else path, headers, body)
-        except ConnectionCut:
-            await _hang_up(receive, send)
+        except ConnectionCut as cut:
+            await _keep_silent(receive, send, cut.how)
             return
         await self._pass(self.sandbox.pause_s() + answer.delay_s)
         raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in answer.headers]
@@ -55,14 +55,18 @@ class SandboxApp:
             await self._sleep(seconds)
 
 
-async def _hang_up(receive: Receive, send: Send) -> None:
-    """Close the socket. ASGI has no word for it, but uvicorn's ``send`` is a method of what owns the transport."""
-    transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if transport is None:
-        raise RuntimeError(
-            "this server gives no access to its socket: cut lines need sandbox.serve or SandboxTransport"
-        )
-    transport.abort()
+async def _keep_silent(receive: Receive, send: Send, how: Cut) -> None:
+    """Wait until the caller gives up (a timeout), or close the socket.
+
+    ASGI has no word for the latter, but uvicorn's ``send`` is a method of what owns the transport.
+    """
+    if how is not Cut.TIMEOUT:
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        if transport is None:
+            raise RuntimeError(
+                "this server gives no access to its socket: cut lines need sandbox.serve or SandboxTransport"
+            )
+        transport.abort()
     while (await receive())["type"] != "http.disconnect":
         pass
 

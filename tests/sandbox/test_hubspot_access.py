@@ -190,6 +190,9 @@ def test_an_oauth_app_has_its_own_burst_and_no_day(oauth: Bench) -> None:
     reply = oauth.call("GET", LIST)
     assert reply.headers["x-hubspot-ratelimit-max"] == "110"
     assert not [name for name in reply.headers if "daily" in name]
+    oauth.token = "pat-na1-sandbox"
+    usage = oauth.call("GET", "/account-info/v3/api-usage/daily/private-apps")
+    assert usage.json["results"][0]["currentUsage"] == 1
 
 
 def test_a_moving_account_says_for_how_long(bench: Bench) -> None:

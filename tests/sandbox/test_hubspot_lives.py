@@ -183,6 +183,7 @@ def test_a_merge_of_contacts_takes_their_leads_along(bench: Bench) -> None:
     assert live(bench, "leads") == leads
     told = bench.call("GET", f"/crm/v4/objects/contacts/{survivor}/associations/leads").json["results"]
     assert {each["toObjectId"] for each in told} == leads
+    assert bench.call("GET", f"/crm/v4/objects/contacts/{two}/associations/leads").json["results"] == told
 
 
 def test_a_lead_s_links_are_shown_from_both_ends(bench: Bench) -> None:

@@ -246,16 +246,19 @@ def test_a_lead_s_outcome_follows_its_stage(bench: Bench, contact: str) -> None:
         assert shown() == [stage, *expected]
 
 
-def test_the_list_goes_by_id_and_the_cursor_is_an_id(bench: Bench) -> None:
+@pytest.mark.parametrize("count", [0, 6, 7])
+def test_the_list_goes_by_id_and_the_cursor_is_an_id(count: int, bench: Bench) -> None:
     """Pages of 100 at most, in the order of ids, each beginning where ``after`` says; the last one has no ``paging``."""
-    made = sorted((bench.create(firstname=str(number)) for number in range(7)), key=int)
+    made = sorted((bench.create(firstname=str(number)) for number in range(count)), key=int)
     seen: list[str] = []
-    after = "0"
+    after, pages = "0", 0
     while after:
+        pages += 1
         page = bench.call("GET", f"/crm/v3/objects/contacts?limit=3&after={after}")
         seen += ids(page)
         after = page.json.get("paging", {}).get("next", {}).get("after", "")
     assert seen == made
+    assert pages == max(1, -(-count // 3))
     for query in (
         "limit=101",
         "limit=0",

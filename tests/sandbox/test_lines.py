@@ -2,6 +2,9 @@
 
 import asyncio
 import random
+import re
+import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -220,6 +223,16 @@ async def test_a_real_line_is_cut_without_an_answer(
     assert len((await http.get(PATH)).json()["results"]) == int(done)
 
 
+async def test_a_silent_line_lasts_until_the_caller_gives_up(served: tuple[Bench, httpx.AsyncClient]) -> None:
+    """Nothing comes and nothing closes: the client's own timeout ends it, with the work done or not."""
+    bench, http = served
+    bench.portal.faults.add(Fault(FaultKind.TIMEOUT_AFTER), Fault(FaultKind.TIMEOUT_BEFORE))
+    for _ in range(2):
+        with pytest.raises(httpx.ReadTimeout):
+            await http.post(PATH, json=BODY, timeout=httpx.Timeout(5, read=0.05))
+    assert len((await http.get(PATH)).json()["results"]) == 1
+
+
 async def test_the_shim_works_under_any_asgi_server(bench: Bench) -> None:
     """Within httpx's own ASGI transport it answers; a cut line, which ASGI has no word for, is an error that says so."""
     transport = httpx.ASGITransport(SandboxApp(bench.portal))
@@ -242,6 +255,37 @@ async def test_the_server_gives_its_port_back(bench: Bench) -> None:
                 pass
     with pytest.raises(OSError, match=r"refused|Connect call failed"):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_the_program_serves_until_it_is_interrupted() -> None:
+    """``python -m sales_crm_bridge.sandbox hubspot`` prints address and token, answers, and ends cleanly on Ctrl-C."""
+    program = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-m",
+            "sales_crm_bridge.sandbox",
+            "hubspot",
+            "--port",
+            "0",
+            "--leads",
+            "3",
+            "--lead-objects",
+            "2",
+        ),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    line = (await program.stdout.readline()).decode()
+    told = re.search(r"(?P<url>http://\S+), token (?P<token>\S+)\.", line)
+    assert told is not None, line
+    async with httpx.AsyncClient(base_url=told["url"], headers={"authorization": f"Bearer {told['token']}"}) as http:
+        assert len((await http.get(PATH)).json()["results"]) == 3
+        assert len((await http.get("/crm/v3/objects/leads")).json()["results"]) == 2
+        assert (await http.get("/crm/v3/properties/contacts/bridge_lead_id")).json()["hasUniqueValue"] is True
+    program.send_signal(signal.SIGINT)
+    _, complaint = await program.communicate()
+    assert (program.returncode, complaint) == (0, b"")
 
 
 def test_one_seed_is_one_world() -> None:
