@@ -12,7 +12,7 @@ from sales_crm_bridge import contract
 from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable, QuotaExhausted
 from sales_crm_bridge.model import Category, Operation, Record
 from sales_crm_bridge.policy.booking import Winner
-from sales_crm_bridge.policy.sight import Converted, Draft, How, Observed, Removed, Restored, Why
+from sales_crm_bridge.policy.drafts import Converted, Draft, How, Observed, Removed, Restored, Why
 from sales_crm_bridge.policy.walks import Pass, Walk
 from sales_crm_bridge.state import OutboxRow
 

@@ -58,7 +58,7 @@ only a WRITE call can be answered with ``NoReply``. A talk may be closed at any 
 
 
 def ask(call: Call) -> Generator[tuple[Call, ...], tuple[Reply, ...], HttpReply]:
-    """Make one reading call inside a talk, as in ``reply = yield from ask(HttpCall(…))``."""
+    """Make one reading call inside a talk: to be used behind ``yield from``."""
     (reply,) = yield (call,)
     assert isinstance(reply, HttpReply)
     return reply

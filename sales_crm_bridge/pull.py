@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sales_crm_bridge.errors import BridgeError, ConnectionStopped, CrmUnavailable
-from sales_crm_bridge.model import FeedKind, LeadState, Record, Ref, chunks
+from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
+from sales_crm_bridge.model import FeedKind, LeadState, Record
 from sales_crm_bridge.policy import sight, walks
+from sales_crm_bridge.reading import READ_BATCH, Reader
 from sales_crm_bridge.state import Commit, DeadLetter, Run
 
 if TYPE_CHECKING:
@@ -24,14 +25,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READ_BATCH = 100
-
 
 class Puller:
     """Walks the feeds of one connection. Make one per lease; ``step`` does the next thing that is due."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._reader = Reader(desk)
         self._walks = walks.walks(desk.adapter.feeds(), desk.pace)
         self._standings: dict[str, Standing] = {}
         self._runs: dict[str, Run] = {}
@@ -162,9 +162,9 @@ class Puller:
         sure: dict[str, Record] = {}
         while True:
             fresh, seen = self._sort(page.raws, printed, known)
-            records, dead = self._decode(fresh, decoded)
+            records, dead = self._reader.decode(fresh, decoded)
             doubts = [record.id for record in records if sight.doubtful(record, known.get(record.id))]
-            records, more = await self._confirm(records, [name for name in doubts if name not in sure], sure)
+            records, more = await self._reader.confirm(records, [name for name in doubts if name not in sure], sure)
             dead += more
             async with desk.books.lock:
                 known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
@@ -207,37 +207,6 @@ class Puller:
                 fresh.append(raw)
         return fresh, seen
 
-    def _decode(self, raws: Sequence[Raw], decoded: dict[str, Record]) -> tuple[list[Record], list[DeadLetter]]:
-        """The records of ``raws``; one that cannot be decoded becomes a dead letter and holds back no other."""
-        desk = self._desk
-        todo = [raw for raw in raws if raw.id not in decoded]
-        dead: list[DeadLetter] = []
-        try:
-            for raw, record in zip(todo, desk.adapter.decode(todo), strict=True):
-                decoded[raw.id] = record
-        except (msgspec.MsgspecError, BridgeError, ValueError, KeyError, TypeError):
-            for raw in todo:
-                try:
-                    (decoded[raw.id],) = desk.adapter.decode([raw])
-                except (msgspec.MsgspecError, BridgeError, ValueError, KeyError, TypeError) as fault:
-                    dead.append(self._unreadable(raw.id, raw.version, type(fault).__name__, raw.data))
-        return [decoded[raw.id] for raw in raws if raw.id in decoded], dead
-
-    def _unreadable(self, crm_id: str, version: str, why: str, data: bytes) -> DeadLetter:
-        desk = self._desk
-        return DeadLetter(
-            source=f"{desk.tenant}/record/{crm_id}@{version}",
-            tenant=desk.tenant,
-            lead_id="",
-            code="crm.record-unreadable",
-            message=f"a record of {desk.adapter.name} has a shape that the adapter does not know ({why})",
-            remedy="report the record's shape to the maintainers; it is read again when it changes or the bridge is upgraded",
-            key=crm_id.encode(),
-            payload=data,
-            headers=b"",
-            created_us=desk.clock.now_us(),
-        )
-
     async def _neighbours(
         self, records: Sequence[Record], known: dict[str, Binding]
     ) -> tuple[dict[str, Binding], dict[str, Binding]]:
@@ -272,36 +241,6 @@ class Puller:
                 return True  # it may be the record of a create under way, in a CRM that cannot carry our key
         return any(lead_id in books.writing for lead_id in by_lead)
 
-    async def _confirm(
-        self, records: list[Record], doubts: Sequence[str], sure: dict[str, Record]
-    ) -> tuple[list[Record], list[DeadLetter]]:
-        """The records, doubtful ones as a read straight from the CRM shows them, survivors of merges before them."""
-        dead: list[DeadLetter] = []
-        for names in chunks(doubts, READ_BATCH):
-            found = await self._read_each(names, "pull", dead)
-            sure.update({name: record for name, record in zip(names, found, strict=True) if record is not None})
-        if not sure:
-            return records, dead
-        return await self._with_survivors([sure.get(record.id, record) for record in records], dead), dead
-
-    async def _read_each(self, ids: Sequence[str], purpose: str, dead: list[DeadLetter]) -> list[Record | None]:
-        """The records under ``ids``; one that cannot be read becomes a dead letter and None, and holds back no other."""
-        desk = self._desk
-        try:
-            return list(await desk.speaker.converse(desk.adapter.read([Ref(id=name) for name in ids]), purpose=purpose))
-        except CrmUnavailable as fault:
-            if not fault.code.endswith("unreadable"):
-                raise
-            why = fault.code
-        except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as fault:
-            why = type(fault).__name__
-        if len(ids) == 1:
-            dead.append(self._unreadable(ids[0], "read", why, b""))
-            return [None]
-        half = (len(ids) + 1) // 2
-        first = await self._read_each(ids[:half], purpose, dead)
-        return first + await self._read_each(ids[half:], purpose, dead)
-
     # --- the end of a sweep: who was not there ------------------------------------------------------------------------
 
     async def _ask_for_absent(self, walk: Walk, standing: Standing) -> None:
@@ -319,8 +258,8 @@ class Puller:
         while True:
             dead: list[DeadLetter] = []
             asked_us = desk.clock.now_us()
-            found = [record for record in await self._read_each(ids, "audit", dead) if record is not None]
-            records = await self._with_survivors(found, dead)
+            found = [record for record in await self._reader.read_each(ids, "audit", dead) if record is not None]
+            records = await self._reader.with_survivors(found, dead)
             async with desk.books.lock:
                 known = await desk.ledger.bindings_by_crm_id(desk.conn, [record.id for record in records])
                 by_crm, by_lead = await self._neighbours(records, known)
@@ -333,23 +272,6 @@ class Puller:
                     await self._commit(walk, after, book, 0, alive, standing.run, dead, finished=False)
                     return
             await desk.books.freed()
-
-    async def _with_survivors(self, records: list[Record], dead: list[DeadLetter]) -> list[Record]:
-        """Put the live survivors of merged records before them, so that a binding can move to a record the ledger does not know."""
-        lost: dict[str, list[str]] = {}
-        for record in records:
-            if record.state is LeadState.MERGED and record.into:
-                lost.setdefault(record.into, []).append(record.id)
-        if not lost:
-            return records
-        survivors = await self._read_each(sorted(lost), "pull", dead)
-        told = [
-            msgspec.structs.replace(one, merged_ids=tuple(dict.fromkeys((*one.merged_ids, *lost[name]))))
-            for name, one in zip(sorted(lost), survivors, strict=True)
-            if one is not None and one.state is LeadState.LIVE and one.id == name
-        ]
-        already = {one.id for one in told}
-        return told + [record for record in records if record.id not in already]
 
     # --- commit -------------------------------------------------------------------------------------------------------
 

@@ -8,24 +8,22 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import msgspec
 
-from sales_crm_bridge.contract import decode_command
-from sales_crm_bridge.errors import ConnectionStopped, ContractError, CrmUnavailable
-from sales_crm_bridge.model import Category, Deferred, LeadState, Operation, Record, Ref, Rejected, Unknown, Write
+from sales_crm_bridge.clerk import Clerk, Job, Verdict
+from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
+from sales_crm_bridge.model import Category, Deferred, LeadState, Record, Ref, Rejected, Unknown, Write
 from sales_crm_bridge.policy import booking, commands
-from sales_crm_bridge.policy.booking import Conflict
 from sales_crm_bridge.policy.commands import Done, LookUp, Next, ReadBack, Refuse, Retry, Send, Settle
-from sales_crm_bridge.state import Command, CommandChange, CommandState, Commit, DeadLetter
+from sales_crm_bridge.state import Command, CommandState, Commit
 from sales_crm_bridge.tasks import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_crm_bridge.contract import LeadCommand
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.errors import RuntimeFault
     from sales_crm_bridge.model import Outcome
     from sales_crm_bridge.ports import Talk
-    from sales_crm_bridge.state import Binding, OutboxRow
+    from sales_crm_bridge.state import Binding
 
 T = TypeVar("T")
 
@@ -34,29 +32,12 @@ log = logging.getLogger(__name__)
 LIVELY_US = 60_000_000
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A command with what it asks for, decoded, in the CRM's words (``wire``)."""
-
-    command: Command
-    asked: LeadCommand | None
-    wire: dict[str, str | int | float | bool | None]
-    binding: Binding | None
-    conflicts: tuple[Conflict, ...] = ()
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of one job: the next step, and what the ledger then knows of the lead."""
-
-    job: Job
-    step: Next
-    binding: Binding | None
-
-
 class Pusher:
     """Works off the commands of one connection. Make one per lease; ``step`` does everything that is due once."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._clerk = Clerk(desk)
         self._answered_us = 0
         self.trouble: RuntimeFault | None = None
 
@@ -105,7 +86,7 @@ class Pusher:
         desk = self._desk
         async with desk.books.lock:
             jobs, lookups, verdicts = await self._plan(batch)
-            await self._commit(verdicts)
+            await self._clerk.commit(verdicts)
             if jobs:
                 await desk.ledger.sending(desk.fence, desk.conn, [job.command.seq for job in jobs])
                 desk.books.begin(job.command.lead_id for job in jobs)
@@ -122,7 +103,7 @@ class Pusher:
         lookups: list[Job] = []
         verdicts: list[Verdict] = []
         for command in batch:
-            job, problem = self._job(command, bindings.get(command.lead_id))
+            job, problem = self._clerk.job(command, bindings.get(command.lead_id))
             ours = booking.written_by_us(job.binding)
             step: Send | LookUp | ReadBack | Refuse = problem or commands.before(
                 command, job.binding, written_by_us=ours
@@ -142,46 +123,6 @@ class Pusher:
                 case _:
                     assert_never(step)
         return jobs, lookups, verdicts
-
-    def _job(self, command: Command, binding: Binding | None) -> tuple[Job, Refuse | None]:
-        """The command in the CRM's words, and why it cannot be said in them (None: it can)."""
-        mapping = self._desk.mapping
-        try:
-            asked = decode_command(command.payload)
-        except ContractError as fault:
-            job = Job(command=command, asked=None, wire={}, binding=binding)
-            return job, Refuse(category=Category.CONTRACT, code=fault.code)
-        match asked.operation:
-            case Operation.CREATE:
-                wire, misfits = mapping.to_wire(asked.lead, (), creating=True)
-            case Operation.REVISE:
-                wire, misfits = mapping.to_wire(asked.lead, asked.mask, creating=False)
-            case Operation.QUALIFY:
-                wire, misfits = mapping.qualify_wire(), []
-            case Operation.DISQUALIFY:
-                wire, misfits = mapping.disqualify_wire(asked.reason, asked.note), []
-            case _:
-                assert_never(asked.operation)
-        rule_of = self._desk.push.conflict_rule
-        clashes: tuple[Conflict, ...] = ()
-        if asked.operation is not Operation.CREATE:
-            clashes = booking.conflicts(self._desk.eyes, mapping, binding, wire, command.occurred_us, rule_of)
-        kept = booking.without(mapping, wire, clashes)
-        job = Job(command=command, asked=asked, wire=kept, binding=binding, conflicts=clashes)
-        if any(clash.winner is booking.Winner.UNDECIDED for clash in clashes):
-            fields = tuple(self._desk.eyes.slot_fields[clash.slot] for clash in clashes)
-            return job, Refuse(category=Category.VALIDATION, code="held-for-review", fields=fields)
-        if wire and not kept:
-            fields = tuple(self._desk.eyes.slot_fields[clash.slot] for clash in clashes)
-            return job, Refuse(category=Category.CONFLICT, code="newer-in-crm", fields=fields)
-        if asked.violations:
-            return job, Refuse(category=Category.CONTRACT, code=asked.violations[0].code)
-        if misfits:
-            fields = tuple(misfit.field for misfit in misfits)
-            return job, Refuse(category=Category.VALIDATION, code=f"mapping.{misfits[0].code}", fields=fields)
-        if not wire:
-            return job, Refuse(category=Category.UNSUPPORTED, code="mapping.nothing-to-write")
-        return job, None
 
     async def _look_up(self, jobs: list[Job]) -> None:
         """Ask the CRM for records under our key, and bind what is found: its commands are due again at once.
@@ -218,7 +159,7 @@ class Pusher:
                 refused.append(Verdict(job=job, step=step, binding=held))
             if fresh:
                 await desk.ledger.commit(desk.fence, Commit(conn=desk.conn, bindings=fresh))
-            await self._commit(refused)
+            await self._clerk.commit(refused)
 
     async def _put_off(self, jobs: Sequence[Job], fault: CrmUnavailable | ConnectionStopped) -> None:
         """Leave commands pending that were not sent: the account's trouble, nothing of theirs."""
@@ -229,7 +170,7 @@ class Pusher:
             wait_us = now_us + desk.push.patience.retry_us(job.command.waits)
             step = Retry(not_before_us=max(wait_us, retry_at_us(fault)), reason=fault.code, counted=False)
             verdicts.append(Verdict(job=job, step=step, binding=job.binding))
-        await self._commit(verdicts)
+        await self._clerk.commit(verdicts)
 
     async def _write(self, jobs: Sequence[Job]) -> None:
         """One writing conversation; a batch that the CRM rejects whole is halved until the one at fault stands alone."""
@@ -263,7 +204,7 @@ class Pusher:
             return
         patience = self._desk.push.patience
         steps = [(job, commands.after(job.command, outcome, patience, answered_us)) for job, outcome in results]
-        await self._finish(await self._complete(steps, answered_us), answered_us)
+        await self._clerk.finish(await self._complete(steps, answered_us), answered_us)
 
     async def _complete(self, steps: list[tuple[Job, Next]], answered_us: int) -> list[tuple[Job, Next]]:
         """Read back what was accepted with an answer that does not show every field we must now know (rule 12).
@@ -293,43 +234,6 @@ class Pusher:
             for job, step in steps
         ]
 
-    async def _finish(self, steps: Sequence[tuple[Job, Next]], answered_us: int) -> None:
-        """Compare with the bindings as they now are, and commit."""
-        desk = self._desk
-        async with desk.books.lock:
-            bindings = await desk.ledger.bindings_by_lead(desk.conn, [job.command.lead_id for job, _ in steps])
-            ids = [step.accepted.crm_id for _, step in steps if isinstance(step, Done)]
-            taken = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
-            verdicts = [
-                self._book(job, step, bindings.get(job.command.lead_id), taken, answered_us) for job, step in steps
-            ]
-            await self._commit(verdicts)
-            desk.books.end(one.job.command.lead_id for one in verdicts if not isinstance(one.step, Settle))
-
-    def _book(
-        self, job: Job, step: Next, binding: Binding | None, taken: dict[str, Binding], answered_us: int
-    ) -> Verdict:
-        """What becomes of one job; a record that is bound to another lead is nobody's to take."""
-        if not isinstance(step, Done):
-            return Verdict(job=job, step=step, binding=binding)
-        lead_id, crm_id = job.command.lead_id, step.accepted.crm_id
-        other = taken.get(crm_id)
-        if other is not None and other.lead_id != lead_id:
-            merged = binding is not None and binding.state is LeadState.MERGED
-            category = Category.MERGED if merged else Category.CONFLICT
-            refused = Refuse(category=category, code="record-of-another-lead", other=crm_id)
-            return Verdict(job=job, step=refused, binding=binding)
-        booked = booking.accept(
-            self._desk.eyes,
-            self._desk.mapping,
-            lead_id=lead_id,
-            binding=binding,
-            accepted=step.accepted,
-            wire=job.wire,
-            answered_us=answered_us,
-        )
-        return Verdict(job=job, step=step, binding=booked)
-
     # --- settling -----------------------------------------------------------------------------------------------------
 
     async def _settle(self, batch: Sequence[Command]) -> None:
@@ -338,7 +242,7 @@ class Pusher:
         patience = desk.push.patience
         desk.books.begin(command.lead_id for command in batch)
         bindings = await desk.ledger.bindings_by_lead(desk.conn, [command.lead_id for command in batch])
-        pairs = [self._job(command, bindings.get(command.lead_id)) for command in batch]
+        pairs = [self._clerk.job(command, bindings.get(command.lead_id)) for command in batch]
         refs = [Ref(id=_id(job)) if _id(job) else Ref(key=job.command.lead_id) for job, _ in pairs]
         began_us = desk.clock.now_us()
         try:
@@ -359,7 +263,7 @@ class Pusher:
                 (job, self._evidence(job, problem, record))
                 for (job, problem), record in zip(pairs, records, strict=True)
             ]
-        await self._finish(steps, began_us)
+        await self._clerk.finish(steps, began_us)
 
     def _evidence(self, job: Job, problem: Refuse | None, record: Record) -> Next:
         """What a read-back proves; a command that can no longer be said in the CRM's words cannot be proven, and is parked."""
@@ -377,48 +281,6 @@ class Pusher:
             keyed=desk.adapter.capabilities.read_by_key,
         )
         return commands.settle(job.command, evidence, desk.push.patience, desk.clock.now_us())
-
-    # --- commit -------------------------------------------------------------------------------------------------------
-
-    async def _commit(self, verdicts: Sequence[Verdict]) -> None:
-        """Write down what became of these commands: state, binding, fact, dead letter, in one transaction."""
-        if not verdicts:
-            return
-        desk = self._desk
-        now_us = desk.clock.now_us()
-        changes: list[CommandChange] = []
-        bindings: list[Binding] = []
-        rows: list[OutboxRow] = []
-        dead: list[DeadLetter] = []
-        for verdict in verdicts:
-            command, step, asked = verdict.job.command, verdict.step, verdict.job.asked
-            changes.append(_change(command, step, now_us))
-            bound = verdict.binding or booking.unbound(command.conn, command.lead_id)
-            if verdict.job.conflicts and isinstance(step, Done | Refuse):
-                bound = _told(bound)
-                rows.append(
-                    desk.scribe.conflict(command, asked, verdict.job.conflicts, desk.eyes, bound, now_us=now_us)
-                )
-            match step:
-                case Done(accepted=accepted):
-                    bound = _told(bound)
-                    bindings.append(bound)
-                    written = desk.mapping.names_written(command.operation, asked.mask if asked is not None else ())
-                    rows.append(desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us))
-                case Refuse():
-                    bound = _told(bound)
-                    bindings.append(bound)
-                    source = f"command {command.seq}" if step.needs_person else ""
-                    rows.append(desk.scribe.push_failed(command, asked, step, bound, dead_letter=source, now_us=now_us))
-                    if step.needs_person:
-                        dead.append(_dead_letter(desk, command, step, now_us))
-                case Retry() | Settle():
-                    log.info("command %d waits: %s", command.seq, step.reason, extra={"tenant": desk.tenant})
-                case _:
-                    assert_never(step)
-        await desk.ledger.commit(
-            desk.fence, Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead)
-        )
 
 
 def _is_bisect(outcome: Outcome) -> bool:
@@ -455,59 +317,4 @@ def _write_of(job: Job) -> Write:
         fields=job.wire,
         crm_id=_id(job),
         version=job.binding.version if job.binding is not None else "",
-    )
-
-
-def _told(binding: Binding) -> Binding:
-    """The lead's binding with one fact more."""
-    return msgspec.structs.replace(binding, aggregate_version=binding.aggregate_version + 1)
-
-
-def _change(command: Command, step: Next, now_us: int) -> CommandChange:
-    state = commands.final_state(step)
-    match step:
-        case Done():
-            return CommandChange(seq=command.seq, state=state, attempt=command.attempt, finished_us=now_us)
-        case Refuse(code=code):
-            ended_us = now_us if state is CommandState.REFUSED else 0
-            return CommandChange(
-                seq=command.seq, state=state, attempt=command.attempt, reason=code, finished_us=ended_us
-            )
-        case Retry(not_before_us=when, reason=reason, counted=counted):
-            unsent = command.state is CommandState.SENDING and not counted
-            return CommandChange(
-                seq=command.seq,
-                state=state,
-                attempt=command.attempt - unsent,
-                waits=0 if counted else command.waits + 1,
-                not_before_us=when,
-                reason=reason,
-            )
-        case Settle(not_before_us=when, reason=reason, counted=counted):
-            waits = command.waits if command.state is CommandState.UNKNOWN else 0
-            return CommandChange(
-                seq=command.seq,
-                state=state,
-                attempt=command.attempt,
-                waits=waits + counted,
-                not_before_us=when,
-                reason=reason,
-            )
-        case _:
-            assert_never(step)
-
-
-def _dead_letter(desk: Desk, command: Command, step: Refuse, now_us: int) -> DeadLetter:
-    fields = f" (fields: {', '.join(step.fields)})" if step.fields else ""
-    return DeadLetter(
-        source=f"command {command.seq}",
-        tenant=desk.tenant,
-        lead_id=command.lead_id,
-        code=f"push.{step.category.value.replace('_', '-')}",
-        message=f"{command.operation.value} was refused: {step.code}{fields}",
-        remedy="see docs/operations.md under this code; mend the cause, then redrive the command",
-        key=f"{command.tenant}/{command.lead_id}".encode(),
-        payload=command.payload,
-        headers=b"",
-        created_us=now_us,
     )

@@ -121,6 +121,8 @@ class Service:
             for task in everything:
                 if task.done():
                     task.result()
+                    if self._stopping.is_set():
+                        continue
                     raise Bug("bug.part-ended", f"{task.get_name()} ended by itself")
         finally:
             self.stop()

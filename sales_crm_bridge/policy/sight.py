@@ -6,13 +6,13 @@ records and what the ledger knew of them.
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
 from sales_crm_bridge.errors import Bug
 from sales_crm_bridge.model import LeadState, Record
+from sales_crm_bridge.policy.drafts import Converted, Draft, How, Observed, Removed, Restored, Why
 from sales_crm_bridge.policy.fields import (
     FieldStates,
     Keyring,
@@ -29,66 +29,6 @@ from sales_crm_bridge.state import Binding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-
-class Why(enum.StrEnum):
-    """Why a lead's snapshot is worth a fact."""
-
-    IMPORTED = "imported"
-    CREATED = "created"
-    CHANGED = "changed"
-    MERGED = "merged"
-
-
-class How(enum.StrEnum):
-    """How a lead's record left the CRM's list."""
-
-    ARCHIVED = "archived"
-    MERGED = "merged"
-    GONE = "gone"
-
-
-class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """A lead is new, or changed in these Sales fields; ``record`` is how it now is."""
-
-    lead_id: str
-    version: int
-    why: Why
-    changed: tuple[str, ...]
-    record: Record
-    occurred_us: int
-
-
-class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """A lead's record is no longer there; ``into``: (crm id, lead id) of what it was merged into."""
-
-    lead_id: str
-    version: int
-    how: How
-    crm_id: str
-    into: tuple[str, str]
-    occurred_us: int
-
-
-class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """A removed lead is back."""
-
-    lead_id: str
-    version: int
-    record: Record
-    occurred_us: int
-
-
-class Converted(msgspec.Struct, frozen=True, kw_only=True):
-    """A lead became something else in the CRM."""
-
-    lead_id: str
-    version: int
-    record: Record
-    occurred_us: int
-
-
-Draft = Observed | Removed | Restored | Converted
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):

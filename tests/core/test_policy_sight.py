@@ -9,8 +9,9 @@ import pytest
 
 from sales_crm_bridge.model import Accepted, LeadState, Record, Scalar
 from sales_crm_bridge.policy import booking, sight
+from sales_crm_bridge.policy.drafts import Converted, How, Observed, Removed, Restored, Why
 from sales_crm_bridge.policy.fields import Keyring
-from sales_crm_bridge.policy.sight import Book, Converted, How, Look, Observed, Removed, Restored, Sighting, Why
+from sales_crm_bridge.policy.sight import Book, Look, Sighting
 from sales_crm_bridge.state import Binding
 
 NAMES = ("email", "name")

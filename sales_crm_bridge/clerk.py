@@ -1,0 +1,233 @@
+"""The clerk of a connection's commands: says them in the CRM's words, and writes down what became of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, assert_never
+
+import msgspec
+
+from sales_crm_bridge.contract import decode_command
+from sales_crm_bridge.errors import ContractError
+from sales_crm_bridge.model import Category, LeadState, Operation
+from sales_crm_bridge.policy import booking, commands
+from sales_crm_bridge.policy.booking import Conflict
+from sales_crm_bridge.policy.commands import Done, Next, Refuse, Retry, Settle
+from sales_crm_bridge.state import Command, CommandChange, CommandState, Commit, DeadLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.contract import LeadCommand
+    from sales_crm_bridge.desk import Desk
+    from sales_crm_bridge.mapping import Misfit
+    from sales_crm_bridge.model import Scalar
+    from sales_crm_bridge.state import Binding, OutboxRow
+
+log = logging.getLogger(__name__)
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A command with what it asks for, decoded, in the CRM's words (``wire``)."""
+
+    command: Command
+    asked: LeadCommand | None
+    wire: dict[str, str | int | float | bool | None]
+    binding: Binding | None
+    conflicts: tuple[Conflict, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one job: the next step, and what the ledger then knows of the lead."""
+
+    job: Job
+    step: Next
+    binding: Binding | None
+
+
+class Clerk:
+    """Works on one desk's ledger; makes no calls."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def job(self, command: Command, binding: Binding | None) -> tuple[Job, Refuse | None]:
+        """The command in the CRM's words, and why it cannot be said in them (None: it can)."""
+        mapping = self._desk.mapping
+        try:
+            asked = decode_command(command.payload)
+        except ContractError as fault:
+            job = Job(command=command, asked=None, wire={}, binding=binding)
+            return job, Refuse(category=Category.CONTRACT, code=fault.code)
+        wire, misfits = self._wire(asked)
+        clashes: tuple[Conflict, ...] = ()
+        if asked.operation is not Operation.CREATE:
+            rule_of = self._desk.push.conflict_rule
+            clashes = booking.conflicts(self._desk.eyes, mapping, binding, wire, command.occurred_us, rule_of)
+        kept = booking.without(mapping, wire, clashes)
+        job = Job(command=command, asked=asked, wire=kept, binding=binding, conflicts=clashes)
+        if asked.violations:
+            return job, Refuse(category=Category.CONTRACT, code=asked.violations[0].code)
+        if misfits:
+            fields = tuple(misfit.field for misfit in misfits)
+            return job, Refuse(category=Category.VALIDATION, code=f"mapping.{misfits[0].code}", fields=fields)
+        if not wire:
+            return job, Refuse(category=Category.UNSUPPORTED, code="mapping.nothing-to-write")
+        return job, self._decided(clashes, kept)
+
+    def _wire(self, asked: LeadCommand) -> tuple[dict[str, Scalar], Sequence[Misfit]]:
+        mapping = self._desk.mapping
+        match asked.operation:
+            case Operation.CREATE:
+                return mapping.to_wire(asked.lead, (), creating=True)
+            case Operation.REVISE:
+                return mapping.to_wire(asked.lead, asked.mask, creating=False)
+            case Operation.QUALIFY:
+                return mapping.qualify_wire(asked.note), ()
+            case Operation.DISQUALIFY:
+                return mapping.disqualify_wire(asked.reason, asked.note), ()
+            case _:
+                assert_never(asked.operation)
+
+    def _decided(self, clashes: Sequence[Conflict], kept: dict[str, Scalar]) -> Refuse | None:
+        """What the tenant's rules for conflicts leave of a write: a part of it (None), nothing, or a question to a person."""
+        fields = tuple(self._desk.eyes.slot_fields[clash.slot] for clash in clashes)
+        if any(clash.winner is booking.Winner.UNDECIDED for clash in clashes):
+            return Refuse(category=Category.VALIDATION, code="held-for-review", fields=fields)
+        if clashes and not kept:
+            return Refuse(category=Category.CONFLICT, code="newer-in-crm", fields=fields)
+        return None
+
+    async def finish(self, steps: Sequence[tuple[Job, Next]], answered_us: int) -> None:
+        """Compare with the bindings as they now are, and commit."""
+        desk = self._desk
+        async with desk.books.lock:
+            bindings = await desk.ledger.bindings_by_lead(desk.conn, [job.command.lead_id for job, _ in steps])
+            ids = [step.accepted.crm_id for _, step in steps if isinstance(step, Done)]
+            taken = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
+            verdicts = [
+                self._book(job, step, bindings.get(job.command.lead_id), taken, answered_us) for job, step in steps
+            ]
+            await self.commit(verdicts)
+            desk.books.end(one.job.command.lead_id for one in verdicts if not isinstance(one.step, Settle))
+
+    def _book(
+        self, job: Job, step: Next, binding: Binding | None, taken: dict[str, Binding], answered_us: int
+    ) -> Verdict:
+        """What becomes of one job; a record that is bound to another lead is nobody's to take."""
+        if not isinstance(step, Done):
+            return Verdict(job=job, step=step, binding=binding)
+        lead_id, crm_id = job.command.lead_id, step.accepted.crm_id
+        other = taken.get(crm_id)
+        if other is not None and other.lead_id != lead_id:
+            merged = binding is not None and binding.state is LeadState.MERGED
+            category = Category.MERGED if merged else Category.CONFLICT
+            refused = Refuse(category=category, code="record-of-another-lead", other=crm_id)
+            return Verdict(job=job, step=refused, binding=binding)
+        booked = booking.accept(
+            self._desk.eyes,
+            self._desk.mapping,
+            lead_id=lead_id,
+            binding=binding,
+            accepted=step.accepted,
+            wire=job.wire,
+            answered_us=answered_us,
+        )
+        return Verdict(job=job, step=step, binding=booked)
+
+    # --- commit -------------------------------------------------------------------------------------------------------
+
+    async def commit(self, verdicts: Sequence[Verdict]) -> None:
+        """Write down what became of these commands: state, binding, fact, dead letter, in one transaction."""
+        if not verdicts:
+            return
+        desk = self._desk
+        now_us = desk.clock.now_us()
+        changes: list[CommandChange] = []
+        bindings: list[Binding] = []
+        rows: list[OutboxRow] = []
+        dead: list[DeadLetter] = []
+        for verdict in verdicts:
+            command, step, asked = verdict.job.command, verdict.step, verdict.job.asked
+            changes.append(_change(command, step, now_us))
+            bound = verdict.binding or booking.unbound(command.conn, command.lead_id)
+            if verdict.job.conflicts and isinstance(step, Done | Refuse):
+                bound = _told(bound)
+                rows.append(
+                    desk.scribe.conflict(command, asked, verdict.job.conflicts, desk.eyes, bound, now_us=now_us)
+                )
+            match step:
+                case Done(accepted=accepted):
+                    bound = _told(bound)
+                    bindings.append(bound)
+                    written = desk.mapping.names_written(command.operation, asked.mask if asked is not None else ())
+                    rows.append(desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us))
+                case Refuse():
+                    bound = _told(bound)
+                    bindings.append(bound)
+                    source = f"command {command.seq}" if step.needs_person else ""
+                    rows.append(desk.scribe.push_failed(command, asked, step, bound, dead_letter=source, now_us=now_us))
+                    if step.needs_person:
+                        dead.append(_dead_letter(desk, command, step, now_us))
+                case Retry() | Settle():
+                    log.info("command %d waits: %s", command.seq, step.reason, extra={"tenant": desk.tenant})
+                case _:
+                    assert_never(step)
+        await desk.ledger.commit(
+            desk.fence, Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead)
+        )
+
+
+def _told(binding: Binding) -> Binding:
+    """The lead's binding with one fact more."""
+    return msgspec.structs.replace(binding, aggregate_version=binding.aggregate_version + 1)
+
+
+def _change(command: Command, step: Next, now_us: int) -> CommandChange:
+    state = commands.final_state(step)
+    match step:
+        case Done():
+            return CommandChange(seq=command.seq, state=state, attempt=command.attempt, finished_us=now_us)
+        case Refuse(code=code):
+            ended_us = now_us if state is CommandState.REFUSED else 0
+            return CommandChange(
+                seq=command.seq, state=state, attempt=command.attempt, reason=code, finished_us=ended_us
+            )
+        case Retry(not_before_us=when, reason=reason, counted=counted):
+            unsent = command.state is CommandState.SENDING and not counted
+            return CommandChange(
+                seq=command.seq,
+                state=state,
+                attempt=command.attempt - unsent,
+                waits=0 if counted else command.waits + 1,
+                not_before_us=when,
+                reason=reason,
+            )
+        case Settle(not_before_us=when, reason=reason, counted=counted):
+            waits = command.waits if command.state is CommandState.UNKNOWN else 0
+            return CommandChange(
+                seq=command.seq,
+                state=state,
+                attempt=command.attempt,
+                waits=waits + counted,
+                not_before_us=when,
+                reason=reason,
+            )
+        case _:
+            assert_never(step)
+
+
+def _dead_letter(desk: Desk, command: Command, step: Refuse, now_us: int) -> DeadLetter:
+    fields = f" (fields: {', '.join(step.fields)})" if step.fields else ""
+    return DeadLetter(
+        source=f"command {command.seq}",
+        tenant=desk.tenant,
+        lead_id=command.lead_id,
+        code=f"push.{step.category.value.replace('_', '-')}",
+        message=f"{command.operation.value} was refused: {step.code}{fields}",
+        remedy="see docs/operations.md under this code; mend the cause, then redrive the command",
+        key=f"{command.tenant}/{command.lead_id}".encode(),
+        payload=command.payload,
+        headers=b"",
+        created_us=now_us,
+    )

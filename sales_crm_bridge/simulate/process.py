@@ -1,0 +1,114 @@
+"""A bridge process that can die between any two lines: everything it reaches the world by goes through a mortal wrapper."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from sales_crm_bridge.model import Published
+    from sales_crm_bridge.ports import FactSink, Transport
+    from sales_crm_bridge.state import OutboxRow
+
+
+class Killed(BaseException):
+    """The process is dead. No ``except Exception`` survives it, and no ``finally`` can still reach the world."""
+
+
+class Life:
+    """One process's life: ``steps`` crossings of its border are left (None: it lives on), each before or after something real.
+
+    ``trace`` takes a line for each crossing: what was done, in which order, at which virtual time.
+    """
+
+    def __init__(self, name: str, trace: list[str], now_us: Callable[[], int], steps: int | None = None) -> None:
+        self.name = name
+        self.trace = trace
+        self.steps = steps
+        self.dead = asyncio.Event()
+        self._now_us = now_us
+
+    def cross(self, what: str) -> None:
+        """Note a crossing; die at it when the steps are used up, and always once dead."""
+        if self.dead.is_set():
+            raise Killed
+        self.trace.append(f"{self._now_us()} {self.name} {what}")
+        if self.steps is not None:
+            self.steps -= 1
+            if self.steps <= 0:
+                self.trace.append(f"{self._now_us()} {self.name} killed")
+                self.dead.set()
+                raise Killed
+
+
+class MortalLedger:
+    """The real ledger, with a crossing before and after each of its steps."""
+
+    def __init__(self, ledger: Any, life: Life) -> None:  # noqa: ANN401 - whatever ledger there is
+        self._ledger = ledger
+        self._life = life
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands for every method of the port
+        method = getattr(self._ledger, name)
+        if name in {"wait", "close"}:
+            return method
+
+        @functools.wraps(method)
+        async def step(*args: object, **kwargs: object) -> object:
+            self._life.cross(f"{name} …")
+            value = await method(*args, **kwargs)
+            self._life.cross(f"… {name}")
+            return value
+
+        return step
+
+
+class MortalTransport:
+    """A transport with a crossing before a request leaves and after its answer is there."""
+
+    def __init__(self, transport: Transport, life: Life) -> None:
+        self._transport = transport
+        self._life = life
+
+    async def send(
+        self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes, timeout_s: float
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """As the inner one."""
+        path = url.partition("?")[0]
+        self._life.cross(f"{method} {path} …")
+        try:
+            answer = await self._transport.send(method, url, headers, body, timeout_s)
+        except Exception as fault:
+            self._life.cross(f"… {method} {path} {type(fault).__name__}")
+            raise
+        self._life.cross(f"… {method} {path} {answer[0]}")
+        return answer
+
+    async def close(self) -> None:
+        """Close the inner one."""
+        close: Callable[[], Awaitable[None]] | None = getattr(self._transport, "close", None)
+        if close is not None:
+            await close()
+
+
+class MortalSink:
+    """A sink with a crossing before facts leave and after they are acknowledged."""
+
+    def __init__(self, sink: FactSink, life: Life) -> None:
+        self._sink = sink
+        self._life = life
+
+    async def publish(self, rows: Sequence[OutboxRow]) -> Published:
+        """As the inner one."""
+        self._life.cross(f"publish {len(rows)} …")
+        published = await self._sink.publish(rows)
+        self._life.cross(f"… publish {len(rows)}")
+        return published
+
+    async def close(self) -> None:
+        """Close the inner one."""
+        if not self._life.dead.is_set():
+            await self._sink.close()

@@ -1,0 +1,122 @@
+"""The whole flow in one process on virtual time: real rooms, real SQLite, real adapter and rim; a sandbox CRM and topics in memory.
+
+One seed gives one trace. Processes of the bridge come, die between any two of their steps, and come again; people edit in the CRM
+and clients of the domain utter intents meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge import contract, wiring
+from sales_crm_bridge.crm_http import HttpxTransport
+from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.sandbox import SandboxTransport
+from sales_crm_bridge.simulate.process import Life, MortalLedger, MortalSink, MortalTransport
+from sales_crm_bridge.simulate.topic import Topics, TopicSink, TopicSource
+from sales_crm_bridge.tasks import end, first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf.message import Message
+
+    from sales_crm_bridge.sandbox.hubspot import Portal
+    from sales_crm_bridge.service import Service
+    from sales_crm_bridge.settings import Settings
+    from sales_crm_bridge.simulate.loop import VirtualClock
+
+
+class SeededDice:
+    """``ports.Dice`` from a seed."""
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(seed)
+
+    def fraction(self) -> float:
+        """A number in [0, 1)."""
+        return self._random.random()
+
+    def name(self) -> str:
+        """16 hexadecimal characters."""
+        return f"{self._random.getrandbits(64):016x}"
+
+
+class World:
+    """One deployment and its surroundings. ``settings.tenants.folder`` holds the tenant's file, ``folder`` the ledger.
+
+    ``portal``: the CRM. ``topics``: Kafka's. ``trace``: every crossing of every process's border, in order.
+    """
+
+    def __init__(self, *, settings: Settings, folder: Path, clock: VirtualClock, portal: Portal, seed: str) -> None:
+        self._settings = settings
+        self._address = f"sqlite:///{folder / 'ledger.db'}"
+        self._seed = seed
+        self._lives = 0
+        self.clock = clock
+        self.portal = portal
+        self.topics = Topics(4, clock.now_us)
+        self.trace: list[str] = []
+
+    def utter(self, body: Message, *, tenant: str, lead_id: str, message_id: str, occurred_us: int | None = None) -> None:
+        """Put an intent on the topic, as a client of the domain does."""
+        envelope = contract.intent(
+            body,
+            tenant_id=tenant,
+            aggregate_id=lead_id,
+            message_id=message_id,
+            correlation_id=f"c-{message_id}",
+            occurred_us=self.clock.now_us() if occurred_us is None else occurred_us,
+            producer="sales-ui",
+        )
+        record = contract.record_of(envelope)
+        self.topics.produce(record.key, record.value, record.headers)
+
+    async def live(self, until: Callable[[Service], asyncio.Future[None]], steps: int | None = None) -> bool:
+        """Start a process; it lives until the task that ``until`` makes has ended (it then drains) or it is killed (True).
+
+        ``steps``: crossings until it is killed.
+        """
+        self._lives += 1
+        name = f"p{self._lives}"
+        life = Life(name, self.trace, self.clock.now_us, steps)
+        ledger = await open_ledger(self._address, migrate=True)
+        others = set(asyncio.all_tasks())
+        try:
+            service = self._service(ledger, life)
+            working = asyncio.ensure_future(service.run())
+            ending = until(service)
+            dying = asyncio.ensure_future(life.dead.wait())
+            await first((working, ending, dying))
+            if not life.dead.is_set():
+                service.stop()
+                await first((working, dying))
+            if life.dead.is_set():
+                life.dead.set()
+            elif working.done():
+                working.result()
+            left = [task for task in asyncio.all_tasks() if task not in others]
+            await end(sorted(left, key=lambda task: task.get_name()))
+        finally:
+            await ledger.close()
+        return life.dead.is_set()
+
+    def _service(self, ledger: object, life: Life) -> Service:
+        mortal = MortalLedger(ledger, life)
+        outside = wiring.Outside(
+            clock=self.clock,
+            dice=SeededDice(f"{self._seed}/{life.name}"),
+            ledger=mortal,
+            transport=lambda _tenant: MortalTransport(
+                HttpxTransport(SandboxTransport(self.portal, sleep=self.clock.sleep)), life
+            ),
+        )
+        return wiring.assemble(
+            self._settings,
+            outside,
+            source=TopicSource(self.topics),
+            sink=MortalSink(TopicSink(self.topics), life),
+        )
