@@ -43,7 +43,7 @@ def hubspot(
     account = Account()
     portal = Portal.seeded(
         seed,
-        clock=time.time,  # noqa: TID251 - a program for people: here the world's clock comes in
+        clock=time.time,
         leads=leads,
         lead_objects=lead_objects,
         vices=Vices(search_lag_s=(0.0, search_lag)),
@@ -56,7 +56,7 @@ def hubspot(
 
 
 async def _serve(portal: Portal, account: Account, host: str, port: int) -> None:
-    async with serve(SandboxApp(portal, asyncio.sleep), host, port) as url:  # noqa: TID251 - as above
+    async with serve(SandboxApp(portal, asyncio.sleep), host, port) as url:
         click.echo(f"HubSpot account {account.portal_id} at {url}, token {account.token}. Try:")
         click.echo(f"  curl -H 'Authorization: Bearer {account.token}' '{url}/crm/v3/objects/contacts?limit=2'")
         click.echo("Ctrl-C ends it, and everything in it.")
