@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -30,16 +29,8 @@ LIMIT_S = 10.0
 _NEEDED = {INTENT_TOPIC: AclOperation.READ, FACT_TOPIC: AclOperation.WRITE}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KafkaState:
-    """How a cluster looks to us: what is to be mended, and the number of partitions of each topic that is there."""
-
-    findings: tuple[Finding, ...] = ()
-    partitions: Mapping[str, int] = field(default_factory=dict)
-
-
-async def kafka_state(settings: KafkaSettings, *, inbox_keep_s: float, limit_s: float = LIMIT_S) -> KafkaState:
-    """Look at the cluster without changing it, within about ``limit_s``.
+async def kafka_state(settings: KafkaSettings, *, inbox_keep_s: float, limit_s: float = LIMIT_S) -> list[Finding]:
+    """What a person should mend before the bridge can rely on this cluster; changes nothing, takes about ``limit_s`` at most.
 
     ``inbox_keep_s``: how long the inbox remembers an intent (``math.inf``: for ever). Never raises for what a cluster or a
     setting is.
@@ -48,7 +39,7 @@ async def kafka_state(settings: KafkaSettings, *, inbox_keep_s: float, limit_s: 
     try:
         admin = build(AdminClient, shared_config(settings) | {"error_cb": asking.heard}, asking.redact)
     except ConfigError as error:
-        return KafkaState(findings=error.findings)
+        return list(error.findings)
     return await asking.everything(admin, inbox_keep_s)
 
 
@@ -66,9 +57,9 @@ class _Asking:
         if self._heard is None or is_fatal(error):
             self._heard = error
 
-    async def everything(self, admin: AdminClient, inbox_keep_s: float) -> KafkaState:
+    async def everything(self, admin: AdminClient, inbox_keep_s: float) -> list[Finding]:
         found: list[Finding] = []
-        partitions: dict[str, int] = {}
+        there: list[str] = []
         topics = admin.describe_topics(
             TopicCollection([INTENT_TOPIC, FACT_TOPIC]),
             include_authorized_operations=True,
@@ -79,14 +70,14 @@ class _Asking:
             if isinstance(seen, KafkaError):
                 found.append(self._refusal(seen, topic))
                 continue
-            partitions[topic] = len(seen.partitions)
+            there.append(topic)
             found += missing_right(topic, seen.authorized_operations, _NEEDED[topic])
         if any(finding.code == "kafka.unreachable" for finding in found):
-            return KafkaState(findings=(found[0],))
+            return found[:1]
         found += await self._group(admin)
-        for topic in partitions:
+        for topic in there:
             found += await self._promises(admin, topic, inbox_keep_s)
-        return KafkaState(findings=tuple(found), partitions=partitions)
+        return found
 
     async def _group(self, admin: AdminClient) -> list[Finding]:
         group = self._settings.group
@@ -140,7 +131,7 @@ class _Asking:
         return Finding(
             code="kafka.unreachable",
             message=f"no broker answers: {code_of(why)}: {self.redact(why.str())}",
-            place=Place(file=str(self._settings.client.get("bootstrap.servers", "kafka"))),
+            place=Place(file=self._settings.servers),
             remedy="look at `bootstrap.servers`, the network, and the TLS and SASL settings",
         )
 

@@ -79,13 +79,14 @@ FATAL = frozenset(
 class KafkaSettings:
     """How to reach the cluster, and the limits at its edge.
 
-    ``client`` holds librdkafka's own settings (``bootstrap.servers`` is needed) with the secrets in them; what the bridge
+    ``servers`` is ``bootstrap.servers``. ``client`` holds librdkafka's other settings with the secrets in them; what the bridge
     promises by (offsets, idempotence, acks, partitioner) overrides it. ``batch_records`` (≥ 1) and ``batch_bytes`` (keys and
     values) bound one ``Batch``, the latter also what librdkafka fetches ahead; a single larger record still comes, alone.
     ``delivery_s``: a fact that is not acknowledged by then is reported so. ``close_s``: longest time for a ``close``.
     """
 
-    client: Mapping[str, str | int | float | bool] = field(repr=False)
+    servers: str
+    client: Mapping[str, str | int | float | bool] = field(default_factory=dict, repr=False)
     group: str = PROCESS
     batch_records: int = BATCH_RECORDS
     batch_bytes: int = BATCH_BYTES
@@ -166,7 +167,7 @@ def is_fatal(error: KafkaError) -> bool:
 
 def shared_config(settings: KafkaSettings) -> dict[str, Any]:
     """What a client that neither reads nor writes records needs."""
-    return {**_SHARED_DEFAULTS, **settings.client}
+    return {**_SHARED_DEFAULTS, **settings.client, "bootstrap.servers": settings.servers}
 
 
 def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
 
 def build(make: Callable[[dict[str, Any]], T], config: dict[str, Any], redact: Redactor) -> T:
     """Make a client. Raises ``ConfigError`` where librdkafka does not accept a setting, or no broker is named."""
-    if not config.get("bootstrap.servers"):
+    if not config["bootstrap.servers"]:
         raise ConfigError([_problem("no broker is named", "set `bootstrap.servers`: host:port, several with commas")])
     try:
         return make({**config, "logger": redact})

@@ -27,6 +27,9 @@ LIMIT_S = 10.0
 PARTITIONS = 4
 """What the mock cluster gives a topic."""
 
+WAIT_MS = 50
+"""How long a fetch may wait for records: the mock cluster lets it wait as long even when a record comes."""
+
 
 class EmbeddedKafka:
     """The cluster, and beside it what a demo plays itself: the domain's client that asks, and somebody who reads the facts.
@@ -62,7 +65,7 @@ class EmbeddedKafka:
     def settings(self, group: str = "sales-crm-bridge", **client: str | float | bool) -> KafkaSettings:
         """Settings that lead here; ``client`` are librdkafka's own, with underscores for dots."""
         named = {name.replace("_", "."): value for name, value in client.items()}
-        return KafkaSettings(client={"bootstrap.servers": self.servers, **named}, group=group)
+        return KafkaSettings(servers=self.servers, group=group, client={"fetch.wait.max.ms": WAIT_MS, **named})
 
     async def ask(self, intents: Iterable[Record]) -> None:
         """Put intents on their topic, as a client of the domain does, and wait until they are there."""
@@ -91,9 +94,9 @@ class EmbeddedKafka:
         self._owner.close()
 
     def _read(self, after: dict[int, int], until: float) -> list[tuple[bytes, bytes, list[tuple[str, bytes]]]]:
-        config = {"bootstrap.servers": self.servers, "group.id": "reader", "log_level": 0, "auto.offset.reset": "error"}
+        config = {"bootstrap.servers": self.servers, "group.id": "reader", "fetch.wait.max.ms": WAIT_MS}
         found: list[tuple[bytes, bytes, list[tuple[str, bytes]]]] = []
-        with Consumer(config | {"enable.auto.commit": False}) as consumer:
+        with Consumer(config | {"enable.auto.commit": False, "auto.offset.reset": "error", "log_level": 0}) as consumer:
             ends: dict[int, int] = {}
             for number in range(PARTITIONS):
                 low, ends[number] = consumer.get_watermark_offsets(TopicPartition(FACT_TOPIC, number), LIMIT_S)

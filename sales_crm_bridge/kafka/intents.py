@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, cast
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, TopicPartition
@@ -33,6 +34,10 @@ LOOKUP_S = 5.0
 MARK_S = 1.0
 """The group hears of our progress at most this often."""
 
+_VALUE = itemgetter(1)
+_HEADERS = methodcaller("headers")
+# Of a name that is not UTF-8 confluent-kafka 2.16 makes a broken list and leaves an exception behind. A plain method call that
+# CPython has specialised does not look for one; a call through C does, and makes a SystemError of it.
 _GONE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})  # noqa: SLF001 - librdkafka's own codes
 
 
@@ -277,13 +282,19 @@ def _tp(number: int, offset: int = -1001) -> TopicPartition:
 
 def _record(number: int, message: Message) -> IntentRecord:
     kind, milliseconds = message.timestamp()
-    headers = cast("list[tuple[str, bytes | None]]", message.headers() or ())
+    try:
+        headers = cast("list[tuple[str, bytes | None]]", _HEADERS(message) or ())
+    except SystemError:  # the value's own meta must do
+        log.warning("the headers of %s[%d]@%s cannot be read", INTENT_TOPIC, number, message.offset())
+        headers = []
+    if None in map(_VALUE, headers):
+        headers = [(name, value or b"") for name, value in headers]
     return IntentRecord(
         topic=INTENT_TOPIC,
         partition=number,
         offset=cast("int", message.offset()),
         key=message.key() or b"",
         value=message.value() or b"",
-        headers=tuple((name, value or b"") for name, value in headers),
+        headers=tuple(cast("list[tuple[str, bytes]]", headers)),
         timestamp_us=0 if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds * 1000,
     )

@@ -137,7 +137,7 @@ async def test_nothing_but_a_fact_of_ours_can_leave(cluster: EmbeddedKafka, sink
 def test_a_setting_that_librdkafka_lacks_is_found_before_anything_is_sent() -> None:
     """A wrong producer setting is a ConfigError at once, not at the first fact."""
     with pytest.raises(ConfigError, match="snail"):
-        KafkaFacts(KafkaSettings(client={"bootstrap.servers": "127.0.0.1:1", "compression.type": "snail"}))
+        KafkaFacts(KafkaSettings(servers="127.0.0.1:1", client={"compression.type": "snail"}))
 
 
 async def test_no_secret_reaches_the_log(cluster: EmbeddedKafka, caplog: pytest.LogCaptureFixture) -> None:
