@@ -39,10 +39,11 @@ class OptionProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """One CRM. ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: its local stand-in.
+    """One CRM. ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: its local stand-in's name ("" none to serve).
 
-    ``forms``: titles and options of the forms in which its capabilities differ. ``options``: the model of its settings; ``build``
-    makes an adapter of them and of the CRM fields that the mapping reads.
+    ``forms``: titles and options of the forms in which its capabilities differ. ``rights``: what the credentials must allow, and
+    for what. ``options``: the model of its settings; ``build`` makes an adapter of them and of the CRM fields that the mapping
+    reads.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CatalogueEntry:
     credentials: tuple[CredentialKind, ...]
     sandbox: str
     forms: tuple[tuple[str, Mapping[str, object]], ...]
+    rights: tuple[tuple[str, str], ...]
     options: type[msgspec.Struct]
     build: Callable[[Any, Sequence[str]], CrmAdapter]
 
@@ -111,6 +113,12 @@ _ENTRIES = (
         ),
         sandbox="hubspot",
         forms=(("contacts", {"object": "contacts"}), ("Lead object", {"object": "leads"})),
+        rights=(
+            ("crm.objects.contacts.read", "read contacts; their property definitions come with it"),
+            ("crm.objects.contacts.write", "write contacts"),
+            ("crm.objects.leads.read", "Lead object: read leads, their definitions and pipelines"),
+            ("crm.objects.leads.write", "Lead object: write leads"),
+        ),
         options=hubspot.Options,
         build=hubspot.HubSpot,
     ),
@@ -119,8 +127,9 @@ _ENTRIES = (
         title="Memory CRM (for learning and tests)",
         address="",
         credentials=(CredentialKind(name="password", title="password", secrets=("password",)),),
-        sandbox="memory",
+        sandbox="",
         forms=(("", {}),),
+        rights=(("leads:read", "read"), ("leads:write", "write")),
         options=memory.Options,
         build=memory.Memory,
     ),

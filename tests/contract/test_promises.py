@@ -1,6 +1,7 @@
 """What every adapter promises beyond records: capabilities, sign-in, verdicts, hooks, purity, and calm in the face of garbage."""
 
 import ast
+import dataclasses
 import json
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ import sales_crm_adapters
 from hypothesis import given
 from hypothesis import strategies as st
 from sales_crm_adapters import CATALOGUE
+from sales_crm_adapters.__main__ import MEANINGS, page
 
 from sales_crm_bridge.errors import CrmUnavailable
 from sales_crm_bridge.model import (
@@ -108,6 +110,12 @@ def test_every_form_of_every_crm_has_its_world() -> None:
         defaults = {name: option.get("default") for name, option in entry.schema()["properties"].items()}
         for _, form in entry.forms:
             assert any(form.items() <= {**defaults, **options}.items() for options in worlds), (entry.name, form)
+
+
+def test_the_page_about_crms_tells_every_capability() -> None:
+    """No capability is declared and left out of the documentation; nothing is told that is not one; every CRM has its part."""
+    assert set(MEANINGS) == {field.name for field in dataclasses.fields(Capabilities)}
+    assert all(f"## {entry.title}" in page() for entry in CATALOGUE.values())
 
 
 def test_the_adapter_is_called_what_the_catalogue_calls_it(world: World) -> None:

@@ -89,7 +89,7 @@ def test_a_page_out_of_order_is_not_taken(ids: list[str]) -> None:
 
 
 def test_ids_are_compared_as_numbers() -> None:
-    """ "9" comes before "10"."""
+    """Record 9 comes before record 10, though its text does not."""
     page, _ = search(WINDOW, row("9"), row("10"), total=2)
     assert [raw.id for raw in page.raws] == ["9", "10"]
     assert page.next.after == "10"
