@@ -148,7 +148,11 @@ class Scribe:
             adopted=accepted.adopted,
             written_fields=written,
         )
-        if record.fields:
+        if all(
+            name in record.fields
+            for slot in range(len(self._mapping.slots))
+            for name in self._mapping.slot_sources(slot)
+        ):
             lead, _ = self._mapping.lead(record.fields, command.lead_id)
             pushed.lead.MergeFrom(lead)
         contract.set_time(pushed.completed_at, now_us)

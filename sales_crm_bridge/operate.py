@@ -107,7 +107,7 @@ async def status(settings: Settings) -> dict[str, Any]:
 
 def tenants_of(settings: Settings, only: str | None = None) -> list[Tenant]:
     """The tenants of the files, by name; raises ``ConfigError`` with every finding, or when ``only`` is not among them."""
-    loaded = tenant_files.load(Path(settings.tenants.folder), wiring.CATALOGUE)
+    loaded = tenant_files.load(Path(settings.tenants.folder), wiring.catalogue())
     if loaded.findings:
         raise ConfigError(loaded.findings)
     found = [tenant for name, tenant in sorted(loaded.tenants.items()) if only in (None, name)]
@@ -193,7 +193,7 @@ class CheckReport:
 
 def check_files(settings: Settings) -> CheckReport:
     """Read the tenants' files; nothing leaves the machine."""
-    loaded = tenant_files.load(Path(settings.tenants.folder), wiring.CATALOGUE)
+    loaded = tenant_files.load(Path(settings.tenants.folder), wiring.catalogue())
     findings = list(loaded.findings)
     if not loaded.tenants and not findings:
         findings.append(_no_tenant(settings, None))
@@ -237,7 +237,7 @@ async def _ask_crm(settings: Settings, tenant: Tenant) -> tuple[list[tuple[str, 
             ("clock skew", f"{skew_s:+.0f} s"),
             ("calls left today", "not said" if account.calls_left_day is None else str(account.calls_left_day)),
         ]
-        findings = tenant.mapping.check_against(account.fields)
+        findings = tenant_files.compare(tenant, account.fields)
         try:
             wiring.verify(tenant, account)
         except ConnectionStopped as fault:
@@ -324,7 +324,7 @@ async def sync_once(settings: Settings, only: frozenset[str], progress: Progress
         outside = wiring.Outside(clock=clock, dice=dice, ledger=ledger, transport=wiring.real_transport)
         crew = wiring.Crew(settings, outside)
         folder = Path(settings.tenants.folder)
-        roster = Roster(folder=folder, catalogue=wiring.CATALOGUE, ledger=ledger, clock=clock, hire=crew.hire)
+        roster = Roster(folder=folder, catalogue=wiring.catalogue(), ledger=ledger, clock=clock, hire=crew.hire)
         await roster.refresh()
         if roster.findings and not roster.tenants():
             raise ConfigError(roster.findings)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ports import Clock, CrmAdapter, Dice, FactSink, IntentSource, Ledger, Transport
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.state import Fence
-    from sales_crm_bridge.tenants import Tenant
+    from sales_crm_bridge.tenants import Catalogue, Tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,11 @@ def real_transport(tenant: Tenant) -> Transport:
     """Sockets, under the tenant's rules of which hosts may be reached."""
     connection = tenant.connection
     return HttpxTransport(sockets(HostRules(connection.allow_hosts), in_flight=connection.limits.in_flight))
+
+
+def catalogue() -> Catalogue:
+    """Every CRM there is, by the name that a tenant's file gives."""
+    return CATALOGUE
 
 
 def adapter_of(tenant: Tenant) -> CrmAdapter:

@@ -47,11 +47,11 @@ class Life:
 class MortalLedger:
     """The real ledger, with a crossing before and after each of its steps."""
 
-    def __init__(self, ledger: Any, life: Life) -> None:  # noqa: ANN401 - whatever ledger there is
+    def __init__(self, ledger: Any, life: Life) -> None:
         self._ledger = ledger
         self._life = life
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands for every method of the port
+    def __getattr__(self, name: str) -> Any:
         method = getattr(self._ledger, name)
         if name in {"wait", "close"}:
             return method

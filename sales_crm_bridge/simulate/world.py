@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sales_crm_bridge import contract, wiring
 from sales_crm_bridge.crm_http import HttpxTransport
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.sandbox import SandboxTransport
-from sales_crm_bridge.simulate.process import Life, MortalLedger, MortalSink, MortalTransport
+from sales_crm_bridge.simulate.process import Killed, Life, MortalLedger, MortalSink, MortalTransport
 from sales_crm_bridge.simulate.topic import Topics, TopicSink, TopicSource
 from sales_crm_bridge.tasks import end, first
 
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.simulate.loop import VirtualClock
+
+
+def _let_the_dead_rest(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A task that ended by being killed has nothing more to say."""
+    if not isinstance(context.get("exception"), Killed):
+        loop.default_exception_handler(context)
 
 
 class SeededDice:
@@ -85,6 +91,7 @@ class World:
         life = Life(name, self.trace, self.clock.now_us, steps)
         ledger = await open_ledger(self._address, migrate=True)
         others = set(asyncio.all_tasks())
+        asyncio.get_running_loop().set_exception_handler(_let_the_dead_rest)
         try:
             service = self._service(ledger, life)
             working = asyncio.ensure_future(service.run())
@@ -94,12 +101,13 @@ class World:
             if not life.dead.is_set():
                 service.stop()
                 await first((working, dying))
-            if life.dead.is_set():
-                life.dead.set()
-            elif working.done():
+            if not life.dead.is_set():
                 working.result()
             left = [task for task in asyncio.all_tasks() if task not in others]
-            await end(sorted(left, key=lambda task: task.get_name()))
+            await end(sorted(left, key=asyncio.Task.get_name))
+            for task in left:
+                if not task.cancelled():
+                    task.exception()
         finally:
             await ledger.close()
         return life.dead.is_set()

@@ -1,0 +1,23 @@
+"""The tenants' files: read, checked against each other and against what was accepted, and handed on as frozen values."""
+
+from sales_crm_bridge.tenants.comparing import compare
+from sales_crm_bridge.tenants.loading import Catalogue, Loaded, load, parse, reaccept, secrets_of, stamp
+from sales_crm_bridge.tenants.values import ConflictRule, Conflicts, Connection, Limits, PullRules, PushRules, Tenant
+
+__all__ = [
+    "Catalogue",
+    "ConflictRule",
+    "Conflicts",
+    "Connection",
+    "Limits",
+    "Loaded",
+    "PullRules",
+    "PushRules",
+    "Tenant",
+    "compare",
+    "load",
+    "parse",
+    "reaccept",
+    "secrets_of",
+    "stamp",
+]

@@ -1,0 +1,110 @@
+"""A tenant in force, as frozen values."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as Mapped
+
+    from sales_crm_bridge.errors import Place
+    from sales_crm_bridge.gate import Ownership
+    from sales_crm_bridge.mapping import Mapping
+    from sales_crm_bridge.secret_refs import SecretRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the bridge may ask of the account; ``per_day`` 0: the CRM says."""
+
+    per_second: float
+    per_day: int
+    reserve_per_day: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A tenant's account at one CRM. ``secrets``: name → where it is; ``options``: checked by the adapter."""
+
+    name: str
+    adapter: str
+    address: str
+    account: str
+    credentials_kind: str
+    secrets: tuple[tuple[str, SecretRef], ...]
+    allow_hosts: tuple[str, ...]
+    limits: Limits
+    options: Mapped[str, object]
+
+    @property
+    def account_key(self) -> tuple[str, str, str]:
+        """What no two tenants may share, and the lease is named after."""
+        return (self.adapter, self.address.rstrip("/").lower(), self.account)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRules:
+    """How the CRM's changes are read; see the file's ``pull``."""
+
+    every_s: float
+    page_size: int
+    horizon_s: float
+    second_pass_s: float
+    removed_every_s: float
+    audit_every_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushRules:
+    """How commands are carried out; ``attempts_max`` 0: the deployment's."""
+
+    batch: int
+    attempts_max: int
+    refuse_behind: bool
+
+
+class ConflictRule(enum.StrEnum):
+    """Who wins when both sides changed a field. HOLD: the CRM's value stays, and a person is asked."""
+
+    CRM = "crm"
+    DOMAIN = "domain"
+    NEWEST = "newest"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflicts:
+    """The conflict rules, by Sales field."""
+
+    default: ConflictRule
+    fields: Mapped[str, ConflictRule]
+
+    def rule(self, name: str) -> ConflictRule:
+        """The rule of a Sales field."""
+        return self.fields.get(name, self.default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """One tenant's file, accepted: ``text`` is the whole of it, ``digest`` of it; ``places``: where each mapped field stands."""
+
+    tenant: str
+    file: str
+    text: str
+    digest: str
+    ownership: Ownership
+    connection: Connection
+    mapping: Mapping
+    pull: PullRules
+    push: PushRules
+    conflicts: Conflicts
+    places: Mapped[tuple[str, ...], Place] = field(repr=False)
+
+    def place(self, *route: str) -> Place:
+        """Where the value at ``route`` stands, or the nearest that encloses it."""
+        while route and route not in self.places:
+            route = route[:-1]
+        return self.places[route]
