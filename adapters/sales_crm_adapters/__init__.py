@@ -39,11 +39,12 @@ class OptionProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueEntry:
-    """One CRM. ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: its local stand-in's name ("" none to serve).
+    """One CRM.
 
-    ``forms``: titles and options of the forms in which its capabilities differ. ``rights``: what the credentials must allow, and
-    for what. ``options``: the model of its settings; ``build`` makes an adapter of them and of the CRM fields that the mapping
-    reads.
+    ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: the name under which its local
+    stand-in can be served ("" none). ``forms``: titles and options of the forms in which its capabilities differ. ``rights``: what
+    the credentials must allow, and for what. ``options``: the model of its settings; ``build`` makes an adapter of them and of the
+    CRM fields that the mapping reads.
     """
 
     name: str

@@ -228,6 +228,16 @@ def test_another_unique_property_that_is_taken_is_a_duplicate() -> None:
     )
 
 
+@pytest.mark.parametrize("body", ["<html>", {}, {"status": "error", "message": "Contact already exists."}])
+def test_a_409_is_a_conflict_whatever_it_says(body: Any) -> None:
+    """The status alone decides: the holder of the address is looked for, and adopted."""
+    held = reply({"results": [row("7", email="a@corp.example")]})
+    done = reply({"results": [row("7", trace="t-1")]})
+    (outcome,), _ = hold(adapter("email").push([create(1, email="a@corp.example")]), reply(body, 409), held, done)
+    assert isinstance(outcome, Accepted)
+    assert (outcome.crm_id, outcome.adopted) == ("7", True)
+
+
 def test_a_conflict_that_cannot_be_looked_into_now_waits() -> None:
     """The create certainly took no effect, so it is deferred; the writes beside it keep their outcomes."""
     refused = reply({"results": [row("9", trace="t-2")], "errors": [conflict("7", "t-1")]}, 207)
