@@ -58,6 +58,9 @@ _PRODUCER_OURS = {
     "delivery.report.only.error": False,
 }
 
+_PRODUCER_ALIASES = frozenset({"delivery.timeout.ms", "request.required.acks"})
+"""Other names of settings that are ours: of two names for one setting librdkafka takes the one it is told last."""
+
 FATAL = frozenset(
     {
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -184,7 +187,8 @@ def consumer_config(settings: KafkaSettings) -> dict[str, Any]:
 
 def producer_config(settings: KafkaSettings) -> dict[str, Any]:
     """The producer's settings, in the same order of precedence."""
-    return {**_PRODUCER_DEFAULTS, **shared_config(settings), **_PRODUCER_OURS}
+    shared = {name: value for name, value in shared_config(settings).items() if name not in _PRODUCER_ALIASES}
+    return {**_PRODUCER_DEFAULTS, **shared, **_PRODUCER_OURS}
 
 
 def build(make: Callable[[dict[str, Any]], T], config: dict[str, Any], redact: Redactor) -> T:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import Message
 
 from sales_crm_bridge.contract import INTENT_TOPIC, Record
 from sales_crm_bridge.errors import ConfigError
@@ -213,3 +214,15 @@ def test_what_the_bridge_promises_by_cannot_be_set_otherwise() -> None:
     )
     assert producer["linger.ms"] == 50
     assert "hunter2" not in repr(settings)
+
+
+def test_records_read_before_a_revocation_of_the_same_call_are_dropped() -> None:
+    """One call to librdkafka can collect records of a partition and then serve its revocation: they are nobody's."""
+    source = KafkaIntents(KafkaSettings(servers="127.0.0.1:1"))
+    source._reading = {1}
+    source._ready.append(Revoked((ALL[2],)))  # as the callback leaves it, inside the call
+    source._sort([Message(topic=INTENT_TOPIC, partition=n, offset=5, value=b"%d" % n) for n in (2, 1, 2)])
+    revoked, batch = source._ready
+    assert revoked == Revoked((ALL[2],))
+    assert isinstance(batch, Batch)
+    assert [(record.partition, record.key, record.value) for record in batch.records] == [(1, b"", b"1")]
