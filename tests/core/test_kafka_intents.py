@@ -198,6 +198,8 @@ def test_what_the_bridge_promises_by_cannot_be_set_otherwise() -> None:
         "auto.offset.reset": "latest",
         "enable.auto.commit": True,
         "acks": "1",
+        "request.required.acks": "0",
+        "delivery.timeout.ms": "1",
         "partitioner": "random",
     }
     settings = KafkaSettings(servers="b:1", client={"linger.ms": 50, "sasl.password": "hunter2", **wild}, group="g")
@@ -213,6 +215,9 @@ def test_what_the_bridge_promises_by_cannot_be_set_otherwise() -> None:
         True,
     )
     assert producer["linger.ms"] == 50
+    assert (
+        not {"request.required.acks", "delivery.timeout.ms"} & producer.keys()
+    )  # other names of settings that are ours
     assert "hunter2" not in repr(settings)
 
 
