@@ -233,18 +233,22 @@ class FactSink(Protocol):
 class Ledger(Protocol):
     """All state there is. Each method is one transaction: taken whole or not at all, safe to repeat after a crash.
 
-    A method that carries a ``Fence`` raises ``LeaseLost``, and writes nothing, when the epoch is past. ``LedgerBusy``: not taken,
-    try again. ``EnvironmentFault``: the ledger is not there or its schema is not ours. Times are handed in.
+    A method that carries a ``Fence`` raises ``LeaseLost``, and writes nothing, when the epoch is past; a lease that is over but
+    that nobody has taken still holds. ``LedgerBusy``: not taken, try again. ``EnvironmentFault``: the ledger is not there or its
+    schema is not ours (only with code ``ledger.outcome-unknown`` may the step have been taken). Times are handed in.
     """
 
     # --- leases: one caller per account -------------------------------------------------------------------------------
 
     async def leases_take(self, names: Sequence[str], holder: str, now_us: int, until_us: int) -> dict[str, int]:
-        """Take those of ``names`` that are free or expired; gives name → new epoch (one more than the last) for those taken."""
+        """Take those of ``names`` that are free or expired; gives name → new epoch (above every earlier one) for those taken."""
         ...
 
     async def leases_renew(self, holder: str, now_us: int, until_us: int) -> dict[str, int]:
-        """Renew all unexpired leases of ``holder`` with one statement; gives name → epoch of those still held."""
+        """Renew all unexpired leases of ``holder`` with one statement; gives name → epoch of those still held.
+
+        Raises ``EnvironmentFault`` when a migration has outgrown this program since it was started.
+        """
         ...
 
     async def leases_drop(self, holder: str, names: Sequence[str]) -> None:
@@ -320,7 +324,8 @@ class Ledger(Protocol):
         """The oldest open command of each lead that may be tried now (PENDING or UNKNOWN, not before its time), by seq.
 
         A lead whose oldest open command is SENDING, UNKNOWN or PENDING and not yet due gives none. PARKED commands are passed over:
-        with ``behind_parked`` False a lead that has one gives none, with True its next command comes with that flag set.
+        with ``behind_parked`` False a lead that has an older one gives none, with True its next command comes with that flag set.
+        When more were put off and are due again than ``limit``, those that have been due longest come first.
         """
         ...
 
@@ -329,7 +334,7 @@ class Ledger(Protocol):
         ...
 
     async def commands_next_us(self, conn: int) -> int:
-        """The earliest ``not_before_us`` of an open, unparked command; 0: there is none."""
+        """When the next command that was put off is due (not one behind a parked one); 0: there is none."""
         ...
 
     async def layouts(self) -> dict[int, tuple[str, ...]]:
@@ -395,7 +400,10 @@ class Ledger(Protocol):
         ...
 
     async def forget(self, finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int) -> int:
-        """Retention: delete at most ``limit`` finished commands, inbox rows and runs older than these times; how many went."""
+        """Retention: delete at most ``limit`` finished commands, inbox rows and runs older than these times; how many went.
+
+        Closed gaps and leases that are over go with the runs; the newest run of a feed stays.
+        """
         ...
 
     # --- bells --------------------------------------------------------------------------------------------------------

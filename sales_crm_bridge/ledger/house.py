@@ -84,8 +84,15 @@ def open_gaps(gaps: Sequence[Gap]) -> Many:
 
 
 def bury(letters: Sequence[DeadLetter]) -> Many:
-    """The work that keeps dead letters; a second one of the same source replaces nothing."""
-    return Many(BURY, DEAD, [astuple(letter)[:-1] for letter in letters])
+    """The work that keeps dead letters; a second one of the same source replaces nothing.
+
+    A letter may be here for its unreadable names: PostgreSQL's texts cannot hold NUL, so it is shown as its symbol.
+    """
+    return Many(BURY, DEAD, [tuple(map(_storable, astuple(letter)[:-1])) for letter in letters])
+
+
+def _storable(value: object) -> object:
+    return value.replace("\0", "\u2400") if isinstance(value, str) else value
 
 
 def runs(conn: int, limit: int, *, running: bool) -> Step[list[Run]]:

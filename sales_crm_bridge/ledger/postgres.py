@@ -45,7 +45,7 @@ DEFAULTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-# A plan made for an empty table must not live on; a stopped process must not keep its locks; a commit is a commit.
+# A plan made for an empty table must not live on, and a commit is a commit.
 SESSION = """
     SELECT set_config('plan_cache_mode', 'force_custom_plan', false), set_config('jit', 'off', false),
         set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),
@@ -55,6 +55,8 @@ SESSION = """
 XID = "SELECT pg_current_xact_id()::text"
 FATE = "SELECT pg_xact_status(CAST(%s AS xid8))"
 NOTIFY = "SELECT pg_notify(%s, %s)"
+OLDEST_SERVER = 130_000  # pg_current_xact_id, pg_xact_status
+IDLE_MS = 10_000  # in the middle of a step: a stopped process must not keep its locks
 PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 _CLASH = (errors.SerializationFailure, errors.DeadlockDetected)
@@ -65,13 +67,15 @@ _SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFuncti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """``connections_max``: at the same time, the listener's apart. ``busy_s``: a step's wait for a lock, and for its end.
+    """``connections_max``: at the same time, the listener's apart. ``busy_s``: how long a statement waits for a lock.
 
+    ``statement_s``: how long one statement may take (0: as long as it likes).
     ``clashes_max``: tries of a step that the server asks to begin again. ``away_s``: how long the server may be away.
     """
 
     connections_max: int = 4
     busy_s: float = 10.0
+    statement_s: float = 30.0
     clashes_max: int = 10
     away_s: float = 15.0
 
@@ -263,9 +267,14 @@ class PostgresDriver:
     async def _connect(self) -> Connection:
         conn = await psycopg.AsyncConnection.connect(**self._params, autocommit=True)
         self._pids.add(conn.info.backend_pid)
-        speak(conn)
-        late = str(round(self._limits.busy_s * 1000))
-        await conn.execute(SESSION, (late, late, late))
+        try:
+            _refuse_older(conn.info.server_version, self._place)
+            speak(conn)
+            lock_ms, statement_ms = round(self._limits.busy_s * 1000), round(self._limits.statement_s * 1000)
+            await conn.execute(SESSION, (str(lock_ms), str(statement_ms), str(IDLE_MS)))
+        except BaseException:
+            await self._hang_up(conn)
+            raise
         return conn
 
     async def _hang_up(self, conn: Connection) -> None:
@@ -288,7 +297,7 @@ class PostgresDriver:
                 async for note in conn.notifies():
                     if note.pid not in self._pids:  # our own rang here when they were committed
                         self.bells.ring(note.payload)
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError, EnvironmentFault) as error:
                 log.warning("bells of other processes are not heard for now: %s", type(error).__name__)
                 self._listening.set()
             finally:
@@ -314,6 +323,16 @@ class _Away:
             raise fault
         await asyncio.sleep(PAUSES_S[min(self._count, len(PAUSES_S) - 1)])
         self._count += 1
+
+
+def _refuse_older(server_version: int, place: str) -> None:
+    if server_version < OLDEST_SERVER:
+        raise EnvironmentFault(
+            "ledger.postgresql-old",
+            f"the server is PostgreSQL {server_version // 10000}",
+            place=place,
+            remedy="use PostgreSQL 13 or newer",
+        )
 
 
 async def _start(conn: Connection, work: Work, rung: list[str]) -> psycopg.AsyncCursor[tuple[Any, ...]] | None:

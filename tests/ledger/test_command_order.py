@@ -12,21 +12,22 @@ from tests.ledger.house import House
 
 OPEN = {CommandState.PENDING, CommandState.SENDING, CommandState.UNKNOWN}
 FINAL = {CommandState.DONE, CommandState.REFUSED}
-LEADS = ("L", "K", "J")
+LEADS = ("L", "K")
 TENANTS = count()
+STATES = [*sorted(CommandState), CommandState.PARKED, CommandState.PENDING]  # where the marks move most
 
 take_in = st.tuples(st.just("take"), st.lists(st.sampled_from(LEADS), min_size=1, max_size=4))
 change = st.tuples(
     st.just("change"),
     st.lists(
-        st.tuples(st.integers(0, 12), st.sampled_from(sorted(CommandState)), st.sampled_from([0, 0, 5, 9])),
+        st.tuples(st.integers(0, 5), st.sampled_from(STATES), st.sampled_from([0, 0, 5, 9])),
         min_size=1,
         max_size=3,
         unique_by=lambda one: one[0],
     ),
 )
 send = st.tuples(st.just("send"), st.integers(1, 3))
-histories = st.lists(st.one_of(take_in, take_in, change, change, send), max_size=25)
+histories = st.lists(st.one_of(take_in, take_in, change, change, send), min_size=20, max_size=40)
 
 
 @dataclass
@@ -99,7 +100,7 @@ async def commit(
 
 
 @given(histories)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_the_ledger_hands_out_what_the_model_does_on_sqlite(history: list[tuple[str, object]]) -> None:
     """After every step of any history: the ready commands with their flags, and the open ones, are the model's."""
     ledger = await open_ledger("sqlite://:memory:")

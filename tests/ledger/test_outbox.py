@@ -87,6 +87,14 @@ async def test_the_depth_of_one_connection_is_its_own(house: House) -> None:
     assert await house.ledger.outbox_depth() == (4, 100)
 
 
+async def test_a_dead_letter_with_an_impossible_name_is_kept(house: House) -> None:
+    """Whatever came in must find its place here: a NUL in a name is shown as its symbol, and the bytes are kept as they were."""
+    conn, fence = await house.connection()
+    await house.ledger.commit(fence, Commit(conn=conn, dead=[letter("t[0]@1", tenant="a\0b")]))
+    (kept,) = await house.ledger.dead_letters("", 9)
+    assert (kept.tenant, kept.payload) == ("a\u2400b", b"\x00p")
+
+
 async def test_dead_letters_are_told_by_tenant_oldest_first(house: House) -> None:
     """Of one tenant or of all, at most as many as asked for."""
     conn, fence = await house.connection()
