@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sales_crm_bridge import gate, observe, wiring
+from sales_crm_bridge import contract, gate, observe, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.errors import (
     BridgeError,
@@ -55,6 +55,12 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
     )
 
 
+def _facts(settings: Settings) -> KafkaFacts:
+    registry = settings.schema_registry
+    framing = contract.Framing(schema_id=registry.facts_schema_id) if registry.framing != "none" else None
+    return KafkaFacts(kafka_settings(settings), framing=framing)
+
+
 def need_kafka(settings: Settings) -> None:
     """Raise ``ConfigError`` unless the settings are good enough for production."""
     findings = run_findings(settings)
@@ -82,7 +88,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with ledger_of(settings) as ledger:
         outside = wiring.Outside(clock=WallClock(), dice=RealDice(), ledger=ledger, transport=wiring.real_transport)
         kafka = kafka_settings(settings)
-        service = wiring.assemble(settings, outside, source=KafkaIntents(kafka), sink=KafkaFacts(kafka))
+        service = wiring.assemble(settings, outside, source=KafkaIntents(kafka), sink=_facts(settings))
         working = asyncio.create_task(service.run(), name="service")
         stopping = asyncio.create_task(stop.wait(), name="signal")
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -328,7 +334,7 @@ async def sync_once(settings: Settings, only: frozenset[str], progress: Progress
         await roster.refresh()
         if roster.findings and not roster.tenants():
             raise ConfigError(roster.findings)
-        sink = KafkaFacts(kafka_settings(settings))
+        sink = _facts(settings)
         keeper = Keeper(ledger, clock, dice.name(), settings.lease.ttl_s)
         wanted = {lease: name for lease, name in sorted(roster.leases().items()) if not only or name in only}
         renewing = asyncio.create_task(_renew(keeper, clock, sorted((*wanted, RELAY_LEASE)), settings.lease.renew_s))

@@ -21,10 +21,13 @@ class Killed(BaseException):
 class Life:
     """One process's life: ``steps`` crossings of its border are left (None: it lives on), each before or after something real.
 
-    ``trace`` takes a line for each crossing: what was done, in which order, at which virtual time.
+    ``last``: the first crossing of this name is its last (a commit, say), whatever steps are left. ``trace`` takes a line for each crossing: what was done, in which order, at which virtual time.
     """
 
-    def __init__(self, name: str, trace: list[str], now_us: Callable[[], int], steps: int | None = None) -> None:
+    def __init__(
+        self, name: str, trace: list[str], now_us: Callable[[], int], steps: int | None = None, last: str = ""
+    ) -> None:
+        self.last = last
         self.name = name
         self.trace = trace
         self.steps = steps
@@ -38,10 +41,10 @@ class Life:
         self.trace.append(f"{self._now_us()} {self.name} {what}")
         if self.steps is not None:
             self.steps -= 1
-            if self.steps <= 0:
-                self.trace.append(f"{self._now_us()} {self.name} killed")
-                self.dead.set()
-                raise Killed
+        if what == self.last or (self.steps is not None and self.steps <= 0):
+            self.trace.append(f"{self._now_us()} {self.name} killed")
+            self.dead.set()
+            raise Killed
 
 
 class MortalLedger:

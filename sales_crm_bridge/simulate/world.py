@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sales_crm_bridge import contract, wiring
 from sales_crm_bridge.crm_http import HttpxTransport
 from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.policy import walks
 from sales_crm_bridge.sandbox import SandboxTransport
 from sales_crm_bridge.simulate.process import Killed, Life, MortalLedger, MortalSink, MortalTransport
 from sales_crm_bridge.simulate.topic import Topics, TopicSink, TopicSource
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from sales_crm_bridge.policy.walks import Standing
     from sales_crm_bridge.sandbox.hubspot import Portal
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Settings
@@ -81,14 +83,16 @@ class World:
         record = contract.record_of(envelope)
         self.topics.produce(record.key, record.value, record.headers)
 
-    async def live(self, until: Callable[[Service], asyncio.Future[None]], steps: int | None = None) -> bool:
+    async def live(
+        self, until: Callable[[Service], asyncio.Future[None]], steps: int | None = None, last: str = ""
+    ) -> bool:
         """Start a process; it lives until the task that ``until`` makes has ended (it then drains) or it is killed (True).
 
-        ``steps``: crossings until it is killed.
+        ``steps`` and ``last``: when it is killed, see ``Life``.
         """
         self._lives += 1
         name = f"p{self._lives}"
-        life = Life(name, self.trace, self.clock.now_us, steps)
+        life = Life(name, self.trace, self.clock.now_us, steps, last)
         ledger = await open_ledger(self._address, migrate=True)
         others = set(asyncio.all_tasks())
         asyncio.get_running_loop().set_exception_handler(_let_the_dead_rest)
@@ -111,6 +115,15 @@ class World:
         finally:
             await ledger.close()
         return life.dead.is_set()
+
+    async def positions(self) -> dict[str, Standing]:
+        """Where the first connection's walks stand, from the ledger."""
+        ledger = await open_ledger(self._address)
+        try:
+            stored = await ledger.positions(1)
+        finally:
+            await ledger.close()
+        return {name: standing for name, data in stored.items() if (standing := walks.decode(data)) is not None}
 
     def _service(self, ledger: object, life: Life) -> Service:
         mortal = MortalLedger(ledger, life)
