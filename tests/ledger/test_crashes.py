@@ -31,33 +31,32 @@ async def start(program: str, *args: str) -> asyncio.subprocess.Process:
 async def test_a_killed_process_leaves_whole_steps(address: str, acknowledged: int) -> None:
     """SIGKILL again and again, in the middle of commits: every acknowledged step is there, and none is there in part."""
     ledger = await open_ledger(address, migrate=True)
-    await ledger.leases_take(["a"], "w", 0, FOREVER_US)
-    await ledger.close()
-    last = 0
+    epoch = (await ledger.leases_take(["a"], "w", 0, FOREVER_US))["a"]
+    step, told = 0, set[int]()
     for _ in range(3):
-        writer = await start("writer.py", address)
+        writer = await start("writer.py", address, str(epoch))
         assert writer.stdout is not None
         async with asyncio.timeout(PATIENCE_S):
-            for _ in range(acknowledged):
-                last = int(await writer.stdout.readline())
+            heard = [await writer.stdout.readline() for _ in range(acknowledged)]
             writer.kill()
-            told = (await writer.stdout.read()).split()
+            heard += (await writer.stdout.read()).split()
             await writer.wait()
-        last = int(told[-1]) if told else last
-        ledger = await open_ledger(address)
-        step = int((await ledger.positions(1))["step"])
-        assert step in {last, last + 1}
+        told.update(map(int, heard))
+        # A server may still be at the dead process's last step: as in life, a takeover waits for it and shuts out what is behind.
+        await ledger.leases_drop("w", ["a"])
+        epoch = (await ledger.leases_take(["a"], "w", 0, FOREVER_US))["a"]
+        before, step = step, int((await ledger.positions(1))["step"])
+        assert step in {max(told), max(told) + 1}
+        assert told >= set(range(before + 1, step))
         facts = await ledger.outbox_read(0, 10**6)
         assert [row.message_id for row in facts] == [f"{at}/{n}" for at in range(1, step + 1) for n in range(PER_STEP)]
         found = await ledger.bindings_by_lead(1, [f"L{n}" for n in range(PER_STEP)])
         assert [row.aggregate_version for row in found.values()] == [step] * PER_STEP
-        taken = (await ledger.places("t"))[("t", 0)]
-        assert taken in {step - 1, step}
-        assert taken >= last
-        commands = await ledger.commands_open(1, ["L"])
-        assert {int(one.message_id) for one in commands} >= set(range(1, last + 1))
-        assert len(commands) <= step
-        await ledger.close()
+        assert (await ledger.places("t"))[("t", 0)] in {max(told), max(told) + 1}
+        taken = [int(one.message_id) for one in await ledger.commands_open(1, ["L"])]
+        assert len(taken) == len(set(taken))
+        assert told <= set(taken)
+    await ledger.close()
 
 
 async def test_two_processes_never_do_one_piece_of_work_twice(address: str, tmp_path: Path) -> None:

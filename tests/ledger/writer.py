@@ -10,10 +10,10 @@ from sales_crm_bridge.state import Binding, Commit, Fence, InboxRow, Intake, New
 PER_STEP = 40
 
 
-async def main(address: str) -> None:
+async def main(address: str, epoch: int) -> None:
     """Go on from the stored step, for ever."""
     ledger = await open_ledger(address)
-    fence = Fence(lease="a", holder="w", epoch=1)
+    fence = Fence(lease="a", holder="w", epoch=epoch)
     step = int((await ledger.positions(1)).get("step", b"0"))
     while True:
         step += 1
@@ -37,4 +37,4 @@ async def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
