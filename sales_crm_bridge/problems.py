@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Locate = Callable[[Sequence[str | int], bool], Place]
 
 _RANGE = ("greater_than", "less_than", "too_short", "too_long", "finite_number")
+_SEVERAL: Final = "several"
 _SILENT = frozenset({"credentials", "ledger", "ledger_password", "hash_keys", "seal_key", "kafka"})
 
 
@@ -72,12 +73,26 @@ Instant = Annotated[
 
 def findings_of(error: ValidationError, model: type[BaseModel], locate: Locate) -> list[Finding]:
     """Every error as a finding; ``locate`` gives the place of a route (and whether the key itself is at fault)."""
-    return [_finding(detail, model, locate) for detail in error.errors(include_url=False)]
+    found: list[Finding] = []
+    for detail in error.errors(include_url=False):
+        if detail["type"] != _SEVERAL:
+            found.append(_finding(detail, model, locate))
+            continue
+        for step, code, message in detail["ctx"]["problems"]:
+            found.append(finding(code, message, locate((*detail["loc"], step), False)))  # noqa: FBT003
+    return found
+
+
+def several(problems: Sequence[tuple[str, str, str]]) -> PydanticCustomError:
+    """One error for many findings: each is the key at fault, the finding's code, and what is wrong."""
+    return PydanticCustomError(_SEVERAL, "several problems", {"problems": list(problems)})
 
 
 def _finding(detail: ErrorDetails, model: type[BaseModel], locate: Locate) -> Finding:
     route, kind = detail["loc"], detail["type"]
     name = str(route[-1]) if route else ""
+    if route and isinstance(route[-1], int):
+        name = f"entry {route[-1] + 1} of {route[-2]}"
     secret = any(step in _SILENT for step in route)
     if kind == "extra_forbidden":
         remedy = did_you_mean(name, keys_at(model, route[:-1]))
@@ -90,6 +105,8 @@ def _finding(detail: ErrorDetails, model: type[BaseModel], locate: Locate) -> Fi
         remedy = str(detail.get("ctx", {}).get("remedy", ""))
         return finding(kind, detail["msg"], place, remedy)
     written = detail["input"]
+    if isinstance(written, float) and is_duration(model, route):
+        written = duration_text(written)
     shown = f" {written!r}" if isinstance(written, str | int | float) and not secret and len(str(written)) <= 40 else ""  # noqa: PLR2004
     subject = f"{name}:{shown}" if name else f"the file:{shown}"
     context = detail.get("ctx", {})

@@ -349,6 +349,25 @@ def test_a_dead_crm_is_left_alone_and_probed_once() -> None:
     play(scene, Script(NotSent("http.connect-error")), breaker_faults=6, breaker_open_s=100.0)
 
 
+def test_a_probe_that_is_cancelled_leaves_the_way_to_the_next() -> None:
+    """The half-open breaker does not wait for ever for a probe that nobody waits for."""
+
+    async def scene(world: World) -> None:
+        with pytest.raises(CrmUnavailable):
+            await world.rim.converse(saying(get()), purpose="pull")
+        await world.clock.sleep(100)
+        world.far.answer = ok
+        probe = asyncio.ensure_future(world.rim.converse(saying(get()), purpose="pull"))
+        await world.clock.sleep(0.01)
+        assert world.rim.state().breaker == "half-open"
+        probe.cancel()
+        await asyncio.gather(probe, return_exceptions=True)
+        await world.rim.converse(saying(get()), purpose="pull")
+        assert world.rim.state().breaker == "closed"
+
+    play(scene, Script(NotSent("http.connect-error")), breaker_faults=4, breaker_open_s=50.0)
+
+
 def test_a_lost_lease_goes_through_and_a_busy_ledger_costs_a_write_nothing() -> None:
     """LeaseLost ends the work at once; LedgerBusy before a write means that it was not sent."""
 

@@ -73,6 +73,27 @@ def test_two_concurrent_401s_make_one_refresh() -> None:
     oauth(scene, crm)
 
 
+def test_a_401_for_a_token_that_was_renewed_meanwhile_makes_no_second_refresh() -> None:
+    """The slow call's refusal arrives when the quick one has renewed: it is replayed with the new token as it is."""
+    crm = Tokens()
+
+    async def scene(world: World) -> None:
+        await world.rim.converse(one_by_one(*(get() for _ in range(4))), purpose="pull")
+        crm.access.clear()
+
+        async def answer(seen: Seen) -> Answer:
+            found = crm(seen)
+            await world.clock.sleep(5.0 if seen.path == "/slow" else 0.0)
+            return found
+
+        world.far.answer = answer
+        await world.rim.converse(saying(get("/quick"), get("/slow")), purpose="pull")
+        assert crm.exchanges == 2
+        assert [seen.path for seen in world.far.seen].count("/slow") == 2
+
+    oauth(scene, crm)
+
+
 def test_a_token_that_dies_in_the_middle_of_a_page_walk_is_renewed_unseen() -> None:
     """The talk gets all its pages; one of them took a refresh and a replay."""
     crm = Tokens()

@@ -7,6 +7,7 @@ import gzip
 import ipaddress
 import os
 import socket
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -141,6 +142,23 @@ async def test_a_body_beyond_the_limit_is_cut_off(*, packed: bool) -> None:
         assert (caught.value.reason, caught.value.hopeless) == ("http.body-too-large", True)
 
 
+async def test_a_bomb_is_not_unpacked_before_it_is_seen_to_be_one() -> None:
+    """50 MB in one packed part of 50 kB: what is held stays near the limit."""
+    bomb = gzip.compress(b"x" * 50_000_000)
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(bomb))
+
+    made = HttpxTransport(httpx.MockTransport(handle), body_bytes_max=100_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(AnswerLost):
+            await made.send("GET", "https://crm.example/", [], b"", 5)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_packed_body_within_the_limit_is_unpacked(encoding: str) -> None:
     """A body of exactly the limit comes through; one byte more does not."""
@@ -219,7 +237,8 @@ async def test_an_app_in_the_process_needs_no_socket() -> None:
             "192.168.1.1",
             "169.254.169.254",
             "100.64.0.1",
-            "0.0.0.0",
+            "0.0.0.1",
+            str(ipaddress.IPv4Address(0)),
             "224.0.0.1",
         ),
         *(
@@ -242,7 +261,7 @@ def test_an_address_that_is_not_of_the_open_internet_is_seen_as_such(address: st
     assert not public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "104.16.0.1", "2606:4700::1111", "64:ff9b::101:101"])
+@pytest.mark.parametrize("address", ["1.1.1.1", "104.16.0.1", "2606:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"])
 def test_an_address_of_the_open_internet_is_let_through(address: str) -> None:
     """The rule refuses no CRM."""
     assert public(ipaddress.ip_address(address))
@@ -358,12 +377,13 @@ def redirecting(
     return handle, seen
 
 
-async def follow(to: str, *, write: bool = False, status: int = 302, times: int = 1) -> list[httpx.Request]:
+async def follow(
+    to: str, *, effect: Effect = Effect.READ, method: str = "GET", status: int = 302, times: int = 1
+) -> list[httpx.Request]:
     """Send one call to a CRM that redirects; what it saw."""
     handle, seen = redirecting(to, status, times)
     clock = VirtualClock(asyncio.get_running_loop(), 0)
     wire = Wire("https://crm.example/base/", HttpxTransport(httpx.MockTransport(handle)), clock, 5)
-    effect, method = (Effect.WRITE, "POST") if write else (Effect.READ, "GET")
     call = HttpCall(method=method, path="/leads", effect=effect, query=(("a", "x y&z"),))  # type: ignore[arg-type]
     try:
         await wire.send(call, (("Authorization", "Bearer secret"),))
@@ -404,7 +424,9 @@ async def test_backslashes_lead_nowhere_else() -> None:
 
 
 async def test_a_write_is_never_redirected_and_a_read_not_for_ever() -> None:
-    """307 would repeat the body elsewhere; a loop ends after three hops."""
-    assert len(await follow("/other", write=True, status=307)) == 1 + 1
+    """307 would repeat the body; a sign-in goes where it was sent; a loop ends after three hops."""
+    assert len(await follow("/other", effect=Effect.WRITE, method="POST", status=307)) == 1 + 1
+    assert len(await follow("/other", effect=Effect.READ, method="POST", status=307)) == 1 + 1
+    assert len(await follow("/other", effect=Effect.SIGN_IN)) == 1 + 1
     assert len(await follow("/leads", times=99)) == 4 + 1
     assert len(await follow("/leads", times=3)) == 4

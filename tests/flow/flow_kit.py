@@ -154,7 +154,5 @@ async def people(home: World, rng: random.Random, turns: int) -> list[str]:
         else:
             which = rng.randrange(1, born + 1)
             uttered.append(f"qualify-{turn}")
-            home.utter(
-                contract.QualifyLeadRequested(), tenant="acme", lead_id=f"L-{which}", message_id=uttered[-1]
-            )
+            home.utter(contract.QualifyLeadRequested(), tenant="acme", lead_id=f"L-{which}", message_id=uttered[-1])
     return uttered

@@ -6,10 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from flow_kit import EPOCH_US, disagreements, view, world
 
 from sales_crm_bridge.sandbox.hubspot import Vices
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
+from tests.flow.flow_kit import EPOCH_US, disagreements, view, world
 
 LEADS = 25_000
 PAGE = 100

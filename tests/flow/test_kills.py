@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from flow_kit import disagreements, people, view, world
 
 from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
+from tests.flow.flow_kit import disagreements, people, view, world
 
 HOUR_S = 3600.0
 
@@ -76,7 +76,7 @@ def test_one_seed_gives_one_trace_in_two_processes(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={"ACME_TOKEN": "pat-na1-sandbox", "PYTHONHASHSEED": "random", "PYTHONPATH": str(Path(__file__).parent)},
+        env={"ACME_TOKEN": "pat-na1-sandbox", "PYTHONHASHSEED": "random", "PYTHONPATH": str(Path(__file__).parents[2])},
     ).stdout.strip()
     assert there == here
 

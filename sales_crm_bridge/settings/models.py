@@ -7,14 +7,14 @@ bridge has its name here. Durations are written with their unit (``30s``), so th
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sales_crm_bridge.problems import Seconds, Strict
+from sales_crm_bridge.problems import Seconds, Strict, several
 from sales_crm_bridge.secret_refs import REFERENCE_PATTERN, SecretMissing, is_reference, reference
 
 PREFIX = "SALES_CRM_BRIDGE_"
@@ -92,25 +92,37 @@ def _kafka(value: object) -> object:
     named = {
         name.replace("_", ".") if "." not in name else name: item for name, item in sorted(value.items(), reverse=True)
     }
+    problems: list[tuple[str, str, str]] = []
+    found: dict[str, object] = {}
     for name, item in named.items():
-        owned = KAFKA_OWNED.get(name) or ("it is for tests" if name.startswith("test.mock") else "")
-        if owned or name.endswith(".cb"):
-            why = owned or "it takes code, not a value"
-            raise PydanticCustomError(
-                "config.owned-by-bridge", "the bridge owns {name}: {why}", {"name": name, "why": why, "step": name}
-            )
-        if not isinstance(item, str | int | float | bool):
-            raise PydanticCustomError("config.bad-type", "{name} is not a single value", {"name": name, "step": name})
-    return {name: _kafka_value(name, item) for name, item in named.items()}
+        try:
+            found[name] = _kafka_value(name, item)
+        except PydanticCustomError as error:
+            problems.append((name, error.type, error.message()))
+    if problems:
+        raise several(problems)
+    return found
 
 
 def _kafka_value(name: str, value: object) -> object:
+    owned = KAFKA_OWNED.get(name, "")
+    if name.startswith("test.mock"):
+        owned = "it is for tests"
+    elif name.endswith(".cb"):
+        owned = "it takes code, not a value"
+    if owned:
+        raise PydanticCustomError("config.owned-by-bridge", "{name}: {why}", {"name": name, "why": owned})
+    if not isinstance(value, str | int | float | bool):
+        raise PydanticCustomError("config.bad-type", "{name}: not a single value", {"name": name})
     found = _read_secret(value)
     return SecretStr(str(found)) if found is not value or name in KAFKA_SECRETS else value
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_read_secret), WithJsonSchema(_REFERENCE_SCHEMA)]
 """A secret: a reference in YAML; in the environment and in secret files the value itself, or a reference."""
+
+Key = Annotated[Secret, Field(min_length=16)]
+"""A secret that keys a hash or a seal."""
 
 LedgerAddress = Annotated[
     SecretStr,
@@ -156,6 +168,12 @@ class SchemaRegistry(Strict):
     facts_schema_id: int = Field(default=0, ge=0, le=2_147_483_647)
     """The registry's id of the schema of `SalesIntegrationFact`; required with framing."""
 
+    @model_validator(mode="after")
+    def _framed_with_an_id(self) -> Self:
+        if self.framing != "none" and self.facts_schema_id == 0:
+            raise PydanticCustomError("config.missing-key", "framing needs facts_schema_id")
+        return self
+
 
 class Tenants(Strict):
     """The tenants' files."""
@@ -182,6 +200,12 @@ class Lease(Strict):
     """How long an account stays with a process that is no longer heard of."""
     renew_s: Seconds = Field(default=5.0, ge=0.5, le=200.0, alias="renew")
     """How often a process renews all its leases, with one statement; at most a third of `ttl`."""
+
+    @model_validator(mode="after")
+    def _renew_in_time(self) -> Self:
+        if self.renew_s * 3 > self.ttl_s:
+            raise PydanticCustomError("config.out-of-range", "renew must be at most a third of ttl")
+        return self
 
 
 class Intake(Strict):
@@ -312,10 +336,10 @@ class Settings(BaseSettings):
     consumer_group: str = Field(default="sales-crm-bridge", min_length=1, max_length=249)
     """Consumer group on the intent topic, and Kafka's `group.id`."""
     schema_registry: SchemaRegistry = SchemaRegistry()
-    hash_keys: tuple[Secret, ...] = Field(default=(), max_length=8)
+    hash_keys: tuple[Key, ...] = Field(default=(), max_length=8)
     """Keys of the hashes that stand for field values in the ledger: the first is used, the others still recognise. Put a new
     key in front to rotate; drop the last one when `status` shows no hash under it. At least 16 characters each."""
-    seal_key: Secret | None = None
+    seal_key: Key | None = None
     """Key that seals what a sign-in must keep (a rotated refresh token). At least 16 characters."""
     service: Service = Service()
     grpc: Grpc = Grpc()
