@@ -21,7 +21,8 @@ class Killed(BaseException):
 class Life:
     """One process's life: ``steps`` crossings of its border are left (None: it lives on), each before or after something real.
 
-    ``last``: the first crossing of this name is its last (a commit, say), whatever steps are left. ``trace`` takes a line for each crossing: what was done, in which order, at which virtual time.
+    ``last``: the first crossing of this name is its last (a commit, say), whatever steps are left. ``trace`` takes a line
+    for each crossing: what was done, in which order, at which virtual time.
     """
 
     def __init__(

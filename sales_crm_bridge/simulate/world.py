@@ -69,7 +69,9 @@ class World:
         self.topics = Topics(4, clock.now_us)
         self.trace: list[str] = []
 
-    def utter(self, body: Message, *, tenant: str, lead_id: str, message_id: str, occurred_us: int | None = None) -> None:
+    def utter(
+        self, body: Message, *, tenant: str, lead_id: str, message_id: str, occurred_us: int | None = None
+    ) -> None:
         """Put an intent on the topic, as a client of the domain does."""
         envelope = contract.intent(
             body,
@@ -107,8 +109,8 @@ class World:
                 await first((working, dying))
             if not life.dead.is_set():
                 working.result()
-            left = [task for task in asyncio.all_tasks() if task not in others]
-            await end(sorted(left, key=asyncio.Task.get_name))
+            left = sorted(asyncio.all_tasks() - others, key=lambda task: task.get_name())
+            await end(left)
             for task in left:
                 if not task.cancelled():
                     task.exception()

@@ -98,7 +98,7 @@ class World:
 
     def __init__(self, **build: object) -> None:
         self.clock = Clock()
-        self.dice = random.Random(7)  # noqa: S311 - a world that can be repeated, nothing secret
+        self.dice = random.Random(7)
         self.entry = CATALOGUE[self.name]
         self.adapter: CrmAdapter = self.entry.make(self.options, tuple(sorted(self.fields.values())))
         self.crm: Crm = self.found(**build)

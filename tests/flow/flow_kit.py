@@ -37,10 +37,12 @@ def world(loop: asyncio.AbstractEventLoop, folder: Path, seed: str, *, leads: in
     vices = portal.pop("vices", Vices.typical())
     crm = Portal.seeded(seed=1, leads=leads, clock=lambda: clock.now_us() / 1e6, vices=vices, **portal)  # type: ignore[arg-type]
     crm.add_property("contacts", "bridge_lead_id", unique=True)
-    settings = Settings(  # type: ignore[call-arg]
-        hash_keys=("a key of the tests, long enough",),
-        seal_key="another key of the tests",
-        tenants={"folder": str(tenants)},
+    settings = Settings.model_validate(
+        {
+            "hash_keys": ["a key of the tests, long enough"],
+            "seal_key": "another key of the tests",
+            "tenants": {"folder": str(tenants)},
+        }
     )
     return World(settings=settings, folder=folder, clock=clock, portal=crm, seed=seed)
 

@@ -51,7 +51,7 @@ async def work(ledger: SqlLedger, crm: Path, conn: int, fence: Fence, dice: rand
 
 async def main(address: str, crm: Path, holder: str) -> None:
     """Until no command is open: take leases, work, give some back."""
-    dice = random.Random(holder)  # noqa: S311 - only to vary the order
+    dice = random.Random(holder)
     ledger = await open_ledger(address)
     conns = {f"account/{row.conn}": row.conn for row in await ledger.connections()}
     opened: dict[str, int] = {}

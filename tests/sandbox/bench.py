@@ -30,7 +30,7 @@ class Bench:
         self.checked = True
         how = Vices(**vices)
         if seeded is None:
-            rng = random.Random(7)  # noqa: S311 - a world that can be repeated
+            rng = random.Random(7)
             self.portal = Portal(clock=lambda: self.now_s, rng=rng, vices=how)
         else:
             self.portal = Portal.seeded(clock=lambda: self.now_s, vices=how, **seeded)

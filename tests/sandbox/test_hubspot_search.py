@@ -277,7 +277,7 @@ def test_a_walk_by_id_through_one_moment_finds_all_of_25000() -> None:
 
 def test_the_index_agrees_with_a_plain_look_at_everything() -> None:
     """Over random changes, deletions and returns, every indexed query gives what a comparison of all live records gives."""
-    rng = random.Random(3)  # noqa: S311 - a world that can be repeated
+    rng = random.Random(3)
     bench = Bench({"seed": 3, "leads": 60}, search_per_s=1000, burst_per_10_s=10_000)
     person, truth = bench.portal.person, bench.portal.truth
     for _ in range(150):

@@ -295,7 +295,7 @@ def test_one_seed_is_one_world() -> None:
         now = [START_S]
         portal = Portal.seeded(seed, clock=lambda: now[0], leads=50, lead_objects=20, vices=Vices.typical())
         headers = {"authorization": "Bearer pat-na1-sandbox", "content-type": "application/json"}
-        rng = random.Random(0)  # noqa: S311 - a world that can be repeated
+        rng = random.Random(0)
         answers = []
         for number in range(300):
             now[0] += rng.random()
