@@ -69,7 +69,7 @@ class Books:
 class Desk:
     """One connection, ready to work: who it is, and the hands that act for it under lease ``fence``.
 
-    ``outbox_max``: facts waiting in the outbox at which pull and push pause.
+    ``outbox_max``: facts of this connection waiting in the outbox at which pull and push pause.
     """
 
     conn: int
@@ -88,6 +88,6 @@ class Desk:
     books: Books = field(default_factory=Books)
 
     async def room(self) -> None:
-        """Come back when the outbox has room (rule 13: a full one pauses the work, and loses nothing)."""
-        while (await self.ledger.outbox_depth())[0] >= self.outbox_max:
+        """Come back when the outbox has room for more of this connection's facts (rule 13: a full one pauses the work)."""
+        while (await self.ledger.outbox_depth(self.conn))[0] >= self.outbox_max:
             await self.clock.sleep(1.0)

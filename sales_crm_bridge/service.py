@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from sales_crm_bridge.errors import BridgeError, Bug, EnvironmentFault, LeaseLost, LedgerBusy
+from sales_crm_bridge.state import BELL_OUTBOX
 from sales_crm_bridge.tasks import all_ended, end, first
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 RELAY_LEASE = "relay"
 HOUSE_LEASE = "house"
-OUTBOX_BELL = "outbox"
 START_PAUSE_US = 30_000_000
 
 
@@ -215,7 +215,7 @@ class Service:
                 except (LedgerBusy, EnvironmentFault) as fault:
                     log.warning("the relay waits for the ledger: %s", fault.code)
             if not done:
-                await self._ledger.wait([OUTBOX_BELL], self._limits.relay_idle_s)
+                await self._ledger.wait([BELL_OUTBOX], self._limits.relay_idle_s)
 
     async def _house(self) -> None:
         """Retention: forget what the named settings say may be forgotten, a batch at a time."""
@@ -266,7 +266,7 @@ class Service:
             await _until(self._outbox_empty, self._clock.sleep, limit_s * 0.2)
         self._drained.set()
         try:
-            await self._ledger.ring(OUTBOX_BELL)
+            await self._ledger.ring(BELL_OUTBOX)
         except (LedgerBusy, EnvironmentFault):
             log.debug("the relay wakes by itself")
         await all_ended([relaying], limit_s * 0.05)

@@ -189,7 +189,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """An interval of a feed that is not proven read: opened, caught up, closed (``closed_us`` > 0)."""
+    """An interval of a feed that is not proven read: opened, caught up, closed (``closed_us`` > 0).
+
+    ``told_us``: since when a fact says that it is open; 0: none does yet.
+    """
 
     id: str
     conn: int
@@ -199,6 +202,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     opened_us: int
     closed_us: int = 0
+    told_us: int = 0
 
 
 class TenantRow(msgspec.Struct, frozen=True, kw_only=True):

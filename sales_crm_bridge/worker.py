@@ -19,6 +19,7 @@ from sales_crm_bridge.errors import (
 )
 from sales_crm_bridge.pull import Puller
 from sales_crm_bridge.push import Pusher
+from sales_crm_bridge.state import bell_commands
 from sales_crm_bridge.tasks import end, first
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ log = logging.getLogger(__name__)
 IDLE_MAX_S = 30.0
 PAUSE_START_S = 1.0
 PAUSE_MAX_S = 900.0
-
-
-def commands_bell(conn: int) -> str:
-    """Rings when a command of this connection has come in."""
-    return f"commands/{conn}"
 
 
 class Worker:
@@ -152,7 +148,7 @@ class Worker:
             next_us = await desk.ledger.commands_next_us(desk.conn)
             now_us = desk.clock.now_us()
             idle_s = IDLE_MAX_S if not next_us else min(IDLE_MAX_S, max(0.05, (next_us - now_us) / 1e6))
-            await self._wait(commands_bell(desk.conn), idle_s)
+            await self._wait(bell_commands(desk.conn), idle_s)
 
     async def _pulling(self) -> None:
         while self._on():

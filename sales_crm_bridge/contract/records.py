@@ -118,6 +118,11 @@ def _validate(rules: Envelope[E], envelope: E) -> list[Violation]:
         for path in rules.required_fields
         if not _present(envelope, path)
     ]
+    found += [
+        Violation(path=path, code="contract.bad-text", message="holds a NUL character", remedy=f"leave it out of {path}")
+        for path in rules.required_fields
+        if "\0" in str(_at(envelope, path))
+    ]
     meta = _meta(envelope)
     if meta.HasField("occurred_at") and not times.is_valid(meta.occurred_at):
         found.append(
@@ -140,6 +145,13 @@ def _validate(rules: Envelope[E], envelope: E) -> list[Violation]:
             )
         )
     return found
+
+
+def _at(envelope: Message, path: str) -> object:
+    value: object = envelope
+    for step in path.split("."):
+        value = getattr(value, step)
+    return value
 
 
 def _present(envelope: Message, path: str) -> bool:

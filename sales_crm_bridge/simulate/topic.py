@@ -25,7 +25,7 @@ class Topics:
         self.facts: list[bytes] = []
         self._arrived = asyncio.Event()
 
-    def produce(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+    def put(self, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
         """What a client of the domain does: put an intent on the partition of its key."""
         partition = crc32(key) % len(self.intents)
         log = self.intents[partition]

@@ -83,7 +83,7 @@ class World:
             producer="sales-ui",
         )
         record = contract.record_of(envelope)
-        self.topics.produce(record.key, record.value, record.headers)
+        self.topics.put(record.key, record.value, record.headers)
 
     async def live(
         self, until: Callable[[Service], asyncio.Future[None]], steps: int | None = None, last: str = ""

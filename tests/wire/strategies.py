@@ -14,8 +14,8 @@ from sales_crm_bridge.contract.times import SECONDS_MAX, SECONDS_MIN
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-SOME_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+SOME_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 VERSIONS = st.builds("1.{}.{}".format, st.integers(0, 99), st.integers(0, 99))

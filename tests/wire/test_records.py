@@ -361,3 +361,20 @@ def _tag(number: int) -> bytes:
         rest >>= 7
     out.append(rest)
     return bytes(out)
+
+
+def test_a_nul_in_an_id_is_refused() -> None:
+    """PostgreSQL can keep no NUL in a text, and no id has one: such a record is a dead letter, not a bug."""
+    body = contract.QualifyLeadRequested()
+    envelope = contract.intent(
+        body,
+        tenant_id="acme",
+        aggregate_id="L-9",
+        message_id="m-1",
+        correlation_id="c-1",
+        occurred_us=1,
+        producer="ui",
+    )
+    envelope.meta.message_id = "m\0"
+    (violation,) = contract.validate(envelope)
+    assert (violation.path, violation.code) == ("meta.message_id", "contract.bad-text")

@@ -178,7 +178,8 @@ CREATE TABLE gaps (
   to_us bigint NOT NULL,
   cause {text} NOT NULL,
   opened_us bigint NOT NULL,
-  closed_us bigint NOT NULL
+  closed_us bigint NOT NULL,
+  told_us bigint NOT NULL
 );
 
 CREATE INDEX gaps_open ON gaps (opened_us, id) WHERE closed_us = 0;
