@@ -11,7 +11,7 @@ import msgspec
 
 from sales_crm_bridge import contract, gate
 from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
-from sales_crm_bridge.model import Assigned, Batch, OutOfRange, Revoked, SourceFault
+from sales_crm_bridge.model import Assigned, Batch, OutOfRange, Placed, Revoked, SourceFault
 from sales_crm_bridge.state import DeadLetter, Gap, InboxRow, Intake, NewCommand
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class Intaker:
                     await self._persist(self._decide(records))
                 case Assigned(partitions):
                     await self._start(partitions)
+                case Placed(partition, offset):
+                    # From now on the ledger knows our place: a topic trimmed before its first intent is a gap, not a new beginning.
+                    now_us = self._clock.now_us()
+                    await self._persist(Intake(rows=(), dead=(), offsets={partition: offset}, now_us=now_us))
                 case Revoked():
                     pass
                 case OutOfRange():

@@ -520,6 +520,13 @@ class OutOfRange(msgspec.Struct, frozen=True):
     high: int
 
 
+class Placed(msgspec.Struct, frozen=True):
+    """A place that ``start_at`` named by time has been found: reading of ``partition`` begins at ``offset``."""
+
+    partition: TopicPartition
+    offset: int
+
+
 class SourceFault(msgspec.Struct, frozen=True):
     """The broker is away or refuses; ``fatal``: no waiting helps (rights, a topic that is not there)."""
 
@@ -528,7 +535,7 @@ class SourceFault(msgspec.Struct, frozen=True):
     fatal: bool
 
 
-Taken = Assigned | Revoked | Batch | OutOfRange | SourceFault
+Taken = Assigned | Placed | Revoked | Batch | OutOfRange | SourceFault
 
 
 # --- what the relay hears ---------------------------------------------------------------------------------------------

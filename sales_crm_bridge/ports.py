@@ -202,7 +202,10 @@ class IntentSource(Protocol):
         ...
 
     async def start_at(self, places: dict[TopicPartition, int]) -> None:
-        """Seek assigned partitions to these offsets (or by time where an offset is negative: ``-timestamp_ms``)."""
+        """Seek assigned partitions to these offsets (or by time where an offset is negative: ``-timestamp_ms``).
+
+        What a time was found to mean comes as ``Placed``, before the first record.
+        """
         ...
 
     async def mark(self, places: dict[TopicPartition, int]) -> None:

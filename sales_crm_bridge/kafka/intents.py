@@ -12,7 +12,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 
 from sales_crm_bridge.contract import INTENT_TOPIC
 from sales_crm_bridge.kafka.client import OneThread, Redactor, build, code_of, consumer_config, error_of, is_fatal, log
-from sales_crm_bridge.model import Assigned, Batch, IntentRecord, OutOfRange, Revoked, SourceFault
+from sales_crm_bridge.model import Assigned, Batch, IntentRecord, OutOfRange, Placed, Revoked, SourceFault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -243,7 +243,9 @@ class KafkaIntents:
                     self._on_error(found.error)
                     continue
                 del self._by_time[found.partition]
-                self._read(found.partition, found.offset if found.offset >= 0 else ends[found.partition])
+                offset = found.offset if found.offset >= 0 else ends[found.partition]
+                self._ready.append(Placed((INTENT_TOPIC, found.partition), offset))
+                self._read(found.partition, offset)
         except KafkaException as error:
             self._on_error(error_of(error))
 

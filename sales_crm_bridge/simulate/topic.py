@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from sales_crm_bridge import contract
-from sales_crm_bridge.model import Assigned, Batch, IntentRecord, Published
+from sales_crm_bridge.model import Assigned, Batch, IntentRecord, OutOfRange, Placed, Published
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,6 +22,7 @@ class Topics:
     def __init__(self, partitions: int, now_us: Callable[[], int]) -> None:
         self._now_us = now_us
         self.intents: list[list[IntentRecord]] = [[] for _ in range(partitions)]
+        self.lows = [0] * partitions
         self.facts: list[bytes] = []
         self._arrived = asyncio.Event()
 
@@ -42,6 +43,10 @@ class Topics:
         )
         self._arrived.set()
 
+    def trim(self) -> None:
+        """What retention does: the broker no longer has anything that is there now."""
+        self.lows = [len(log) for log in self.intents]
+
     async def arrived(self) -> None:
         """Come back when an intent has arrived since the last time."""
         await self._arrived.wait()
@@ -56,15 +61,23 @@ class TopicSource:
         self._batch = batch
         self._places: dict[TopicPartition, int] = {}
         self._closed = asyncio.Event()
+        self._placed: list[Placed] = []
         self.marked: dict[TopicPartition, int] = {}
 
     async def batches(self) -> AsyncIterator[Taken]:
         """All partitions are assigned at once; then whatever is there, partition by partition."""
         yield Assigned(tuple((contract.INTENT_TOPIC, number) for number in range(len(self._topics.intents))))
         while not self._closed.is_set():
+            while self._placed:
+                yield self._placed.pop(0)
             found = False
             for number, log in enumerate(self._topics.intents):
                 place = self._places.get((contract.INTENT_TOPIC, number))
+                if place is not None and not self._topics.lows[number] <= place <= len(log):
+                    del self._places[(contract.INTENT_TOPIC, number)]
+                    found = True
+                    yield OutOfRange((contract.INTENT_TOPIC, number), place, self._topics.lows[number], len(log))
+                    continue
                 if place is None or place >= len(log):
                     continue
                 records = log[place : place + self._batch]
@@ -90,8 +103,10 @@ class TopicSource:
             if offset >= 0:
                 self._places[place] = offset
             else:
-                later = [record.offset for record in log if record.timestamp_us >= -offset * 1000]
+                kept = log[self._topics.lows[place[1]] :]
+                later = [record.offset for record in kept if record.timestamp_us >= -offset * 1000]
                 self._places[place] = later[0] if later else len(log)
+                self._placed.append(Placed(place, self._places[place]))
 
     async def mark(self, places: dict[TopicPartition, int]) -> None:
         """Remember what was committed to the group."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sales_crm_bridge import contract, wiring
 from sales_crm_bridge.crm_http import HttpxTransport
@@ -21,10 +21,11 @@ from sales_crm_bridge.simulate.topic import Topics, TopicSink, TopicSource
 from sales_crm_bridge.tasks import end, first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from google.protobuf.message import Message
 
+    from sales_crm_bridge.ledger.sql_ledger import SqlLedger
     from sales_crm_bridge.policy.walks import Standing
     from sales_crm_bridge.sandbox.hubspot import Portal
     from sales_crm_bridge.service import Service
@@ -36,6 +37,9 @@ def _let_the_dead_rest(loop: asyncio.AbstractEventLoop, context: dict[str, Any])
     """A task that ended by being killed has nothing more to say."""
     if not isinstance(context.get("exception"), Killed):
         loop.default_exception_handler(context)
+
+
+T = TypeVar("T")
 
 
 class SeededDice:
@@ -67,6 +71,7 @@ class World:
         self.clock = clock
         self.portal = portal
         self.topics = Topics(4, clock.now_us)
+        self.sink = TopicSink(self.topics)
         self.trace: list[str] = []
 
     def utter(
@@ -118,13 +123,17 @@ class World:
             await ledger.close()
         return life.dead.is_set()
 
-    async def positions(self) -> dict[str, Standing]:
-        """Where the first connection's walks stand, from the ledger."""
+    async def look(self, ask: Callable[[SqlLedger], Awaitable[T]]) -> T:
+        """Ask the ledger something, from outside."""
         ledger = await open_ledger(self._address)
         try:
-            stored = await ledger.positions(1)
+            return await ask(ledger)
         finally:
             await ledger.close()
+
+    async def positions(self) -> dict[str, Standing]:
+        """Where the first connection's walks stand, from the ledger."""
+        stored = await self.look(lambda ledger: ledger.positions(1))
         return {name: standing for name, data in stored.items() if (standing := walks.decode(data)) is not None}
 
     def _service(self, ledger: object, life: Life) -> Service:
@@ -141,5 +150,5 @@ class World:
             self._settings,
             outside,
             source=TopicSource(self.topics),
-            sink=MortalSink(TopicSink(self.topics), life),
+            sink=MortalSink(self.sink, life),
         )

@@ -1,0 +1,224 @@
+"""One situation each, through the whole flow: what intake, push, pull, relay and the roster do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from sales_crm_bridge import contract
+from sales_crm_bridge.sandbox.hubspot import throttled
+from sales_crm_bridge.service import Service
+from sales_crm_bridge.simulate.loop import VirtualLoop, run
+from sales_crm_bridge.simulate.world import World
+from tests.flow.flow_kit import View, disagreements, view, world
+
+T = TypeVar("T")
+
+
+def play(folder: Path, story: Callable[[World], Awaitable[T]], leads: int = 3) -> T:
+    """Run ``story`` in a world of its own."""
+    loop = VirtualLoop()
+
+    async def main() -> T:
+        return await story(world(loop, folder, "cases", leads=leads))
+
+    return run(main(), loop)
+
+
+async def live(home: World, seconds: float) -> View:
+    """Let a process work for so long, and drain; what the topic then says."""
+    killed = await home.live(lambda _service: asyncio.ensure_future(home.clock.sleep(seconds)))
+    assert not killed
+    return view(home.topics.facts)
+
+
+def create(home: World, lead_id: str, message_id: str, email: str, **more: str) -> None:
+    lead = contract.Lead(lead_id=lead_id, email=email, **more)  # type: ignore[arg-type]
+    home.utter(contract.CreateLeadRequested(lead=lead), tenant="acme", lead_id=lead_id, message_id=message_id)
+
+
+def test_an_intent_takes_effect_once_however_often_it_comes(tmp_path: Path) -> None:
+    """The same message three times, once after a restart: one record, one fact."""
+
+    async def story(home: World) -> tuple[View, int]:
+        create(home, "L-1", "m-1", "one@sales.example")
+        create(home, "L-1", "m-1", "one@sales.example")
+        await live(home, 60)
+        create(home, "L-1", "m-1", "one@sales.example")
+        told = await live(home, 600)
+        return told, len(home.portal.truth().live["contacts"])
+
+    told, records = play(tmp_path, story)
+    assert told.done == {"m-1": 1}
+    assert records == 4
+
+
+def test_the_commands_of_a_lead_keep_their_order(tmp_path: Path) -> None:
+    """Create, revise, revise, qualify, uttered at once: the CRM ends with the last values, and the facts come in order."""
+
+    async def story(home: World) -> tuple[View, dict[str, str]]:
+        create(home, "L-1", "m-1", "one@sales.example", phone="1")
+        for number in (2, 3):
+            body = contract.ReviseLeadRequested(lead=contract.Lead(lead_id="L-1", phone=str(number)))
+            body.update_mask.paths.append("phone")
+            home.utter(body, tenant="acme", lead_id="L-1", message_id=f"m-{number}")
+        home.utter(contract.QualifyLeadRequested(), tenant="acme", lead_id="L-1", message_id="m-4")
+        told = await live(home, 600)
+        live_records = home.portal.truth().live["contacts"].values()
+        return told, next(record for record in live_records if record.get("bridge_lead_id") == "L-1")
+
+    told, record = play(tmp_path, story)
+    assert list(told.done) == ["m-1", "m-2", "m-3", "m-4"]
+    assert (record["phone"], record["hs_lead_status"]) == ("3", "CONNECTED")
+
+
+def test_what_cannot_be_read_is_kept_whole_and_holds_up_nothing(tmp_path: Path) -> None:
+    """Garbage on the topic becomes a dead letter with its bytes, headers and place; the intent behind it is carried out."""
+
+    async def story(home: World) -> tuple[View, list[tuple[str, bytes, str]]]:
+        for number in range(8):
+            home.topics.put(f"acme/x{number}".encode(), b"\xff\x00garbage", [("ce_id", b"g")])
+        create(home, "L-1", "m-1", "one@sales.example")
+        told = await live(home, 600)
+        letters = await home.look(lambda ledger: ledger.dead_letters("", 100))
+        return told, [(letter.code, letter.payload, letter.source) for letter in letters]
+
+    told, letters = play(tmp_path, story)
+    assert told.done == {"m-1": 1}
+    assert len(letters) == 8
+    code, payload, source = letters[0]
+    assert (code, payload) == ("contract.unreadable", b"\xff\x00garbage")
+    assert source.startswith("sales.domain.intents.v1[")
+
+
+def test_a_refused_command_is_parked_and_later_ones_of_its_lead_wait(tmp_path: Path) -> None:
+    """A bad e-mail needs a person: told, kept as a dead letter, the lead's next command waits, other leads go on."""
+
+    async def story(home: World) -> tuple[View, list[str], int]:
+        create(home, "L-1", "m-1", "no address")
+        home.utter(contract.QualifyLeadRequested(), tenant="acme", lead_id="L-1", message_id="m-2")
+        create(home, "L-2", "m-3", "two@sales.example")
+        told = await live(home, 600)
+        letters = await home.look(lambda ledger: ledger.dead_letters("acme", 100))
+        (counts,) = await home.look(lambda ledger: ledger.command_counts())
+        return told, [letter.code for letter in letters], counts.parked
+
+    told, letters, parked = play(tmp_path, story)
+    assert told.refused == {"m-1": "INVALID_EMAIL"}
+    assert told.done == {"m-3": 1}
+    assert letters == ["push.validation"]
+    assert parked == 1
+
+
+def test_intents_of_others_are_passed_over(tmp_path: Path) -> None:
+    """Another tenant's intent, and one uttered before the CRM owned the leads, are the domain's."""
+
+    async def story(home: World) -> View:
+        lead = contract.Lead(lead_id="L-1", email="one@sales.example")
+        body = contract.CreateLeadRequested(lead=lead)
+        home.utter(body, tenant="umbrella", lead_id="L-1", message_id="m-1")
+        home.utter(body, tenant="acme", lead_id="L-1", message_id="m-2", occurred_us=1_700_000_000_000_000)
+        return await live(home, 600)
+
+    told = play(tmp_path, story)
+    assert not told.done
+    assert not told.refused
+
+
+def test_a_broker_that_is_away_stops_nothing_else_and_loses_nothing(tmp_path: Path) -> None:
+    """While facts cannot be published, pushes and pulls go on; when the broker is back, everything is told."""
+
+    async def story(home: World) -> tuple[int, View, list[str]]:
+        home.sink.away = True
+        create(home, "L-1", "m-1", "one@sales.example")
+        await live(home, 600)
+        waiting, _ = await home.look(lambda ledger: ledger.outbox_depth())
+        assert len(home.portal.truth().live["contacts"]) == 4
+        home.sink.away = False
+        told = await live(home, 600)
+        return waiting, told, disagreements(told, home.portal)
+
+    waiting, told, wrong = play(tmp_path, story)
+    assert waiting >= 4
+    assert told.done == {"m-1": 1}
+    assert not wrong
+
+
+def test_offsets_that_are_gone_open_a_gap_that_is_told(tmp_path: Path) -> None:
+    """The broker trimmed what was not read yet: nobody skips silently; a fact says so, and what comes next is carried out."""
+
+    async def story(home: World) -> tuple[View, int]:
+        await live(home, 60)
+        for number in range(40):
+            create(home, f"L-{number}", f"m-{number}", f"n{number}@sales.example")
+        home.topics.trim()
+        create(home, "L-99", "m-99", "n99@sales.example")
+        await live(home, 600)
+        told = await live(home, 60)
+        return told, len(await home.look(lambda ledger: ledger.gaps(1)))
+
+    told, gaps = play(tmp_path, story)
+    assert told.done == {"m-99": 1}
+    assert gaps >= 1
+    assert told.kinds["crm_gap_opened"] == gaps
+
+
+def test_a_changed_tenant_file_is_taken_up_without_a_restart(tmp_path: Path) -> None:
+    """A new field in the mapping is learnt without a fact; from then on its changes are told."""
+
+    async def story(home: World) -> tuple[int, int, str]:
+        file = tmp_path / "tenants" / "acme.yaml"
+        ids = sorted(home.portal.truth().live["contacts"], key=int)
+
+        async def meanwhile(_service: Service) -> None:
+            await home.clock.sleep(300)
+            file.write_text(file.read_text().replace("  city: city\n", "  city: city\n  job_title: jobtitle\n"))
+            await home.clock.sleep(7300)  # an audit reads everything under the new mapping
+            quiet.append(view(home.topics.facts).kinds["crm_lead_observed"])
+            home.portal.person.edit(ids[0], {"jobtitle": "Astronomer"})
+            await home.clock.sleep(300)
+
+        quiet: list[int] = []
+        await home.live(lambda service: asyncio.ensure_future(meanwhile(service)))
+        told = view(home.topics.facts)
+        titles = [lead.job_title for lead in told.leads.values() if lead.job_title == "Astronomer"]
+        return quiet[0], told.kinds["crm_lead_observed"], titles[0]
+
+    quiet, told, title = play(tmp_path, story)
+    assert quiet == 3
+    assert (told, title) == (4, "Astronomer")
+
+
+def test_a_broken_tenant_file_leaves_the_accepted_one_in_force_over_restarts(tmp_path: Path) -> None:
+    """Rule 17: the file is broken, then gone; the last accepted version rules, and no intent is passed over."""
+
+    async def story(home: World) -> View:
+        file = tmp_path / "tenants" / "acme.yaml"
+        await live(home, 60)
+        file.write_text("tenant: acme\nleads: [")
+        create(home, "L-1", "m-1", "one@sales.example")
+        await live(home, 600)
+        file.unlink()
+        create(home, "L-2", "m-2", "two@sales.example")
+        return await live(home, 600)
+
+    told = play(tmp_path, story)
+    assert told.done == {"m-1": 1, "m-2": 1}
+
+
+def test_a_storm_of_429_costs_few_calls_and_loses_nothing(tmp_path: Path) -> None:
+    """The CRM turns every call away for a while: the account pauses, and everything is carried out afterwards."""
+
+    async def story(home: World) -> tuple[View, list[str]]:
+        await live(home, 60)
+        home.portal.faults.add(throttled(times=30))
+        for number in range(20):
+            create(home, f"L-{number}", f"m-{number}", f"n{number}@sales.example")
+        told = await live(home, 3600)
+        return told, disagreements(told, home.portal)
+
+    told, wrong = play(tmp_path, story)
+    assert len(told.done) == 20
+    assert not wrong
