@@ -160,7 +160,8 @@ class Clerk:
                 case Done(accepted=accepted):
                     bound = _told(bound)
                     bindings.append(bound)
-                    written = desk.mapping.names_written(command.operation, asked.mask if asked is not None else ())
+                    slots = sorted(booking.written(desk.mapping, verdict.job.wire))
+                    written = [desk.eyes.slot_fields[slot] for slot in slots]
                     rows.append(desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us))
                 case Refuse():
                     bound = _told(bound)

@@ -119,7 +119,9 @@ def _validate(rules: Envelope[E], envelope: E) -> list[Violation]:
         if not _present(envelope, path)
     ]
     found += [
-        Violation(path=path, code="contract.bad-text", message="holds a NUL character", remedy=f"leave it out of {path}")
+        Violation(
+            path=path, code="contract.bad-text", message="holds a NUL character", remedy=f"leave it out of {path}"
+        )
         for path in rules.required_fields
         if "\0" in str(_at(envelope, path))
     ]

@@ -18,7 +18,9 @@ RUN = Columns(
     "conn int, feed text, number int, state text, started_us int, finished_us int, read int, changed int, unchanged int,"
     "removed int, stale int, code text"
 )
-GAP = Columns("id text, conn int, feed text, from_us int, to_us int, cause text, opened_us int, closed_us int, told_us int")
+GAP = Columns(
+    "id text, conn int, feed text, from_us int, to_us int, cause text, opened_us int, closed_us int, told_us int"
+)
 DEAD = Columns(
     "source text, tenant text, lead_id text, code text, message text, remedy text, key bytes, payload bytes, headers bytes,"
     "created_us int"

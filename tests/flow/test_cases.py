@@ -67,7 +67,7 @@ def test_the_commands_of_a_lead_keep_their_order(tmp_path: Path) -> None:
         home.utter(contract.QualifyLeadRequested(), tenant="acme", lead_id="L-1", message_id="m-4")
         told = await live(home, 600)
         live_records = home.portal.truth().live["contacts"].values()
-        return told, next(record for record in live_records if record.get("bridge_lead_id") == "L-1")
+        return told, next(dict(record) for record in live_records if record.get("bridge_lead_id") == "L-1")
 
     told, record = play(tmp_path, story)
     assert list(told.done) == ["m-1", "m-2", "m-3", "m-4"]

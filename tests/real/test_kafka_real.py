@@ -30,7 +30,7 @@ from sales_crm_bridge.kafka import (
     intents,
     kafka_state,
 )
-from sales_crm_bridge.model import Assigned, Batch, IntentRecord, OutOfRange, Revoked, SourceFault, Taken
+from sales_crm_bridge.model import Assigned, Batch, IntentRecord, OutOfRange, Placed, Revoked, SourceFault, Taken
 from sales_crm_bridge.state import OutboxRow
 
 ROOT = Path(__file__).parents[2]
@@ -217,6 +217,8 @@ class Member:
                     self.lost_at_once.append(len(partitions))
                 case Batch(records):
                     await self.take(records)
+                case Placed():
+                    pass
                 case OutOfRange() | SourceFault():
                     pytest.fail(str(value))
             async with self.group.news:
