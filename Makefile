@@ -63,6 +63,7 @@ protos: venv ## Generate sales_crm_bridge/pb from protos/
 .PHONY: generate
 generate: protos ## Generate everything that is generated: messages, schemas, reference pages
 	@python -m sales_crm_bridge.schema --write
+	@python -m sales_crm_adapters --write docs/crms.md
 
 # --- Gate -------------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run the bridge until ``stop``; raises before it starts if the set-up or the surroundings are not as needed."""
     need_kafka(settings)
     async with ledger_of(settings) as ledger:
-        outside = wiring.Outside(clock=WallClock(), dice=RealDice(), ledger=ledger, transport=wiring.real_transport)
+        outside = wiring.Outside(
+            clock=WallClock(), dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings)
+        )
         kafka = kafka_settings(settings)
         service = wiring.assemble(settings, outside, source=KafkaIntents(kafka), sink=_facts(settings))
         working = asyncio.create_task(service.run(), name="service")
@@ -230,7 +232,7 @@ async def _ask_crm(settings: Settings, tenant: Tenant) -> tuple[list[tuple[str, 
     """Sign in to a tenant's CRM and compare; the calls are not counted in the ledger, and work with the day's quota used up."""
     clock = WallClock()
     adapter = wiring.adapter_of(tenant)
-    rim = wiring.Crew(settings, wiring.unattended(clock)).rim(
+    rim = wiring.Crew(settings, wiring.unattended(settings, clock)).rim(
         tenant, adapter, 0, Fence(lease="", holder="", epoch=0), _always
     )
     lines = [("file", tenant.file), ("crm", adapter.name)]
@@ -327,7 +329,7 @@ async def sync_once(settings: Settings, only: frozenset[str], progress: Progress
     need_kafka(settings)
     async with ledger_of(settings) as ledger:
         clock, dice = WallClock(), RealDice()
-        outside = wiring.Outside(clock=clock, dice=dice, ledger=ledger, transport=wiring.real_transport)
+        outside = wiring.Outside(clock=clock, dice=dice, ledger=ledger, transport=wiring.real_transport(settings))
         crew = wiring.Crew(settings, outside)
         folder = Path(settings.tenants.folder)
         roster = Roster(folder=folder, catalogue=wiring.catalogue(), ledger=ledger, clock=clock, hire=crew.hire)

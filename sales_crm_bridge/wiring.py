@@ -68,9 +68,9 @@ class Fenced:
             await close()
 
 
-def unattended(clock: Clock) -> Outside:
+def unattended(settings: Settings, clock: Clock) -> Outside:
     """Surroundings for asking a CRM without a ledger: calls are not counted, and nothing that a sign-in wants kept is kept."""
-    return Outside(clock=clock, dice=RealDice(), ledger=_NoLedger(), transport=real_transport)  # type: ignore[arg-type]
+    return Outside(clock=clock, dice=RealDice(), ledger=_NoLedger(), transport=real_transport(settings))  # type: ignore[arg-type]
 
 
 class _NoLedger:
@@ -86,10 +86,18 @@ class _NoLedger:
         """Nothing is kept."""
 
 
-def real_transport(tenant: Tenant) -> Transport:
-    """Sockets, under the tenant's rules of which hosts may be reached."""
-    connection = tenant.connection
-    return HttpxTransport(sockets(HostRules(connection.allow_hosts), in_flight=connection.limits.in_flight))
+def real_transport(settings: Settings) -> Callable[[Tenant], Transport]:
+    """Sockets, under each tenant's rules of which hosts may be reached."""
+
+    def transport(tenant: Tenant) -> Transport:
+        connection = tenant.connection
+        return HttpxTransport(
+            sockets(HostRules(connection.allow_hosts), in_flight=connection.limits.in_flight),
+            body_bytes_max=settings.http.body_bytes_max,
+            connect_timeout_s=settings.http.connect_timeout_s,
+        )
+
+    return transport
 
 
 def catalogue() -> Catalogue:

@@ -115,7 +115,9 @@ async def play(console: Console, *, keep: bool) -> int:
             settings = _settings(Path(folder), address, kafka.servers)
             tenant = load(Path(settings.tenants.folder), wiring.catalogue()).tenants[TENANT]
             ledger = await open_ledger(settings.ledger_address(), migrate=True)
-            outside = wiring.Outside(clock=WallClock(), dice=RealDice(), ledger=ledger, transport=wiring.real_transport)
+            outside = wiring.Outside(
+                clock=WallClock(), dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings)
+            )
             ends = kafka.settings("demo")
             service = wiring.assemble(
                 settings, outside, source=KafkaIntents(ends), sink=KafkaFacts(KafkaSettings(servers=kafka.servers))

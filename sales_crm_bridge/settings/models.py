@@ -36,10 +36,19 @@ KAFKA_SECRETS = frozenset(
 KAFKA_OWNED = {
     "acks": "facts are acknowledged by all in-sync replicas",
     "auto.offset.reset": "a place that is gone opens a gap instead of being skipped",
+    "delivery.report.only.error": "every fact's acknowledgement is awaited",
+    "delivery.timeout.ms": "it is the setting `relay.publish_timeout`",
     "enable.auto.commit": "the bridge's place is in its ledger",
     "enable.auto.offset.store": "the bridge's place is in its ledger",
+    "enable.gapless.guarantee": "order is kept by the bridge's own deadline",
     "enable.idempotence": "facts are produced idempotently",
+    "enable.partition.eof": "the end of a partition is no event",
     "group.id": "it is the setting `consumer_group`",
+    "group.protocol": "the bridge speaks the classic protocol",
+    "isolation.level": "aborted intents are no intents",
+    "message.timeout.ms": "it is the setting `relay.publish_timeout`",
+    "partition.assignment.strategy": "a place is named before a partition is read",
+    "partitioner": "all clients of the domain must agree on the partition of a key",
     "plugin.library.paths": "the bridge loads no foreign code",
     "request.required.acks": "facts are acknowledged by all in-sync replicas",
     "transactional.id": "the outbox makes facts durable",
@@ -145,21 +154,6 @@ KafkaSettings = Annotated[
 ]
 
 
-class Grpc(Strict):
-    """The gRPC listener. TLS unless `insecure` is asked for by name."""
-
-    insecure: bool = False
-    """Serve without TLS; for a mesh that brings its own."""
-    certificate: str = ""
-    """Path of the PEM certificate chain."""
-    key: str = ""
-    """Path of the PEM private key."""
-    client_ca: str = ""
-    """Path of the PEM authorities whose client certificates are demanded; empty: none are."""
-    in_flight: int = Field(default=64, ge=1, le=10_000)
-    """Requests served at the same time; more are answered RESOURCE_EXHAUSTED."""
-
-
 class SchemaRegistry(Strict):
     """The framing of a schema registry: magic byte, schema id, message index before the Protobuf bytes."""
 
@@ -189,8 +183,6 @@ class Service(Strict):
 
     drain_s: Seconds = Field(default=25.0, ge=1.0, le=600.0, alias="drain")
     """Longest time from SIGTERM to exit; work under way is finished, or left to the next process."""
-    dead_letters_alarm: int = Field(default=100, ge=1, le=1_000_000)
-    """Dead letters of one tenant at which the bridge raises an alarm; it drops none."""
 
 
 class Lease(Strict):
@@ -213,12 +205,6 @@ class Intake(Strict):
 
     batch: int = Field(default=500, ge=1, le=10_000)
     """Records written to the ledger in one transaction."""
-    wait_s: Seconds = Field(default=0.25, ge=0.01, le=10.0, alias="wait")
-    """Longest wait for a batch to fill."""
-    record_bytes_max: int = Field(default=1_048_576, ge=1_024, le=104_857_600)
-    """Bytes of one intent; a larger one becomes a dead letter."""
-    in_flight: int = Field(default=1_000, ge=1, le=1_000_000)
-    """Open commands of one tenant that one round of push looks at; the others wait in the ledger."""
 
 
 class Push(Strict):
@@ -241,8 +227,6 @@ class Pull(Strict):
 
     page_size_max: int = Field(default=2_000, ge=1, le=10_000)
     """Records of one page, and of one transaction in the ledger."""
-    gap_after_s: Seconds = Field(default=3_600.0, ge=60.0, le=30 * DAY_S, alias="gap_after")
-    """A connection that could not be read for so long is shown as lagging."""
 
 
 class Relay(Strict):
@@ -277,8 +261,6 @@ class Http(Strict):
     """How long it is left alone before one call tries again."""
     sign_in_ahead_s: Seconds = Field(default=120.0, ge=1.0, le=3_600.0, alias="sign_in_ahead")
     """How long before its end a token is renewed."""
-    hook_bytes_max: int = Field(default=1_048_576, ge=1_024, le=33_554_432)
-    """Bytes of one webhook delivery; a larger one is refused."""
 
 
 class Retention(Strict):
@@ -342,7 +324,6 @@ class Settings(BaseSettings):
     seal_key: Key | None = None
     """Key that seals what a sign-in must keep (a rotated refresh token). At least 16 characters."""
     service: Service = Service()
-    grpc: Grpc = Grpc()
     lease: Lease = Lease()
     intake: Intake = Intake()
     push: Push = Push()

@@ -1,7 +1,9 @@
 """The tenants' files: read, checked against each other and against what was accepted, and handed on as frozen values."""
 
 from sales_crm_bridge.tenants.comparing import compare
-from sales_crm_bridge.tenants.loading import Catalogue, Loaded, load, parse, reaccept, secrets_of, stamp
+from sales_crm_bridge.tenants.connecting import Catalogue
+from sales_crm_bridge.tenants.file import TenantFile
+from sales_crm_bridge.tenants.loading import Loaded, load, parse, reaccept, secrets_of, stamp
 from sales_crm_bridge.tenants.values import ConflictRule, Conflicts, Connection, Limits, PullRules, PushRules, Tenant
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "PullRules",
     "PushRules",
     "Tenant",
+    "TenantFile",
     "compare",
     "load",
     "parse",

@@ -6,8 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping as Mapped
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -18,14 +17,13 @@ from sales_crm_bridge.gate import Ownership, Span
 from sales_crm_bridge.mapping import Mapping
 from sales_crm_bridge.model import Owner, Secrets
 from sales_crm_bridge.problems import findings_of
-from sales_crm_bridge.secret_refs import SecretMissing, is_reference, reference
+from sales_crm_bridge.secret_refs import SecretMissing
+from sales_crm_bridge.tenants.connecting import Catalogue, connection_of
 from sales_crm_bridge.tenants.entries import spec_of
 from sales_crm_bridge.tenants.file import TenantFile
 from sales_crm_bridge.tenants.values import (
     ConflictRule,
     Conflicts,
-    Connection,
-    Limits,
     PullRules,
     PushRules,
     Tenant,
@@ -35,68 +33,6 @@ from sales_crm_bridge.units import time_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from sales_crm_bridge.secret_refs import SecretRef
-
-
-class CredentialKind(Protocol):
-    """One way to sign in, as the catalogue tells it."""
-
-    @property
-    def name(self) -> str:
-        """What ``credentials.kind`` says."""
-        ...
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Names that must be given."""
-        ...
-
-    @property
-    def optional(self) -> tuple[str, ...]:
-        """Names that may be given."""
-        ...
-
-
-class OptionProblem(Protocol):
-    """What is wrong with a connection's options."""
-
-    @property
-    def path(self) -> tuple[str, ...]:
-        """Where, below ``options``."""
-        ...
-
-    @property
-    def message(self) -> str:
-        """What."""
-        ...
-
-    @property
-    def remedy(self) -> str:
-        """What to do."""
-        ...
-
-
-class Entry(Protocol):
-    """What a tenant's file must know of one CRM."""
-
-    @property
-    def address(self) -> str:
-        """Where the CRM is; "" the file must say."""
-        ...
-
-    @property
-    def credentials(self) -> Sequence[CredentialKind]:
-        """The ways to sign in."""
-        ...
-
-    def problems(self, options: Mapped[str, object]) -> Sequence[OptionProblem]:
-        """What is wrong with these options."""
-        ...
-
-
-Catalogue = Mapped[str, Any]
-"""Adapter name → ``Entry``, handed in: nothing here imports an adapter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +127,7 @@ def parse(
         return None, found + findings_of(error, TenantFile, locate)
     ownership, problems = _ownership(parsed, where)
     found += problems
-    connection, problems = _connection(
+    connection, problems = connection_of(
         parsed, catalogue, where, os.environ if environ is None else environ, follow=secrets
     )
     found += problems
@@ -270,113 +206,6 @@ def _ownership(parsed: TenantFile, where: Any) -> tuple[Ownership, list[Finding]
             said = f"the leads belong to {spans[index].owner} already"
             found.append(finding("tenant.leads-repeated", said, where("leads", index, "owner")))
     return Ownership(tenant=parsed.tenant, spans=spans), found
-
-
-def _connection(
-    parsed: TenantFile,
-    catalogue: Catalogue,
-    where: Any,
-    environ: Mapped[str, str],
-    *,
-    follow: bool,
-) -> tuple[Connection, list[Finding]]:
-    part = parsed.connection
-    entry: Entry | None = catalogue.get(part.adapter)
-    found: list[Finding] = []
-    if entry is None:
-        remedy = f"use one of: {', '.join(sorted(catalogue))}"
-        near = did_you_mean(part.adapter, catalogue)
-        place = where("connection", "adapter")
-        found.append(finding("config.unknown-crm", f"unknown CRM {part.adapter!r}", place, near or remedy))
-    address = (part.address or (entry.address if entry is not None else "")).rstrip("/")
-    if not address and entry is not None:
-        found.append(
-            finding("config.missing-key", "this CRM has no address of its own", where("connection"), "add 'address'")
-        )
-    elif address:
-        found += _address_problems(address, part.allow_hosts, where)
-    refs: tuple[tuple[str, SecretRef], ...] = ()
-    if entry is not None:
-        refs, problems = _credentials(part.credentials, entry, where, environ, follow=follow)
-        found += problems
-        for problem in entry.problems(part.options):
-            place = where("connection", "options", *problem.path)
-            found.append(finding("config.bad-value", problem.message, place, problem.remedy))
-    limits = part.limits
-    connection = Connection(
-        name=part.name or part.adapter,
-        adapter=part.adapter,
-        address=address,
-        account=part.account,
-        credentials_kind=str(part.credentials.get("kind", "")),
-        secrets=refs,
-        allow_hosts=tuple(part.allow_hosts),
-        limits=Limits(
-            per_second=limits.per_second,
-            per_day=limits.per_day or 0,
-            reserve_per_day=limits.reserve_per_day,
-            in_flight=limits.in_flight,
-        ),
-        options=part.options,
-    )
-    return connection, found
-
-
-def _address_problems(address: str, allowed: Sequence[str], where: Any) -> list[Finding]:
-    place = where("connection", "address")
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return [finding("config.bad-address", "not an address", place)]
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or parts.username:
-        return [finding("config.bad-address", "not a plain https address", place)]
-    if parts.scheme == "http" and host not in allowed:
-        remedy = f"use https, or name {host!r} under `allow_hosts` if it is a host of your own"
-        return [finding("config.bad-address", "http: sends credentials in the clear", place, remedy)]
-    return []
-
-
-def _credentials(
-    given: Mapped[str, str],
-    entry: Entry,
-    where: Any,
-    environ: Mapped[str, str],
-    *,
-    follow: bool,
-) -> tuple[tuple[tuple[str, SecretRef], ...], list[Finding]]:
-    found: list[Finding] = []
-    kinds = {kind.name: kind for kind in entry.credentials}
-    kind = kinds.get(given.get("kind", ""))
-    if kind is None:
-        place = where("connection", "credentials", "kind")
-        remedy = f"use one of: {', '.join(sorted(kinds))}"
-        return (), [finding("config.bad-value", "not a kind of credentials of this CRM", place, remedy)]
-    refs: list[tuple[str, SecretRef]] = []
-    for name in kind.secrets:
-        if name not in given:
-            place = where("connection", "credentials")
-            found.append(finding("config.missing-key", f"the secret {name!r} is missing", place, f"add {name!r}"))
-    for name, text in given.items():
-        place = where("connection", "credentials", name)
-        if name == "kind":
-            continue
-        if name not in (*kind.secrets, *kind.optional):
-            key = where("connection", "credentials", name, key=True)
-            near = did_you_mean(name, (*kind.secrets, *kind.optional))
-            found.append(finding("config.unknown-key", f"unknown secret {name!r}", key, near))
-        elif not is_reference(text):
-            code = "config.bad-reference" if text.startswith(("env:", "file:")) else "config.plain-secret"
-            found.append(finding(code, f"{name!r} is not a reference", place))
-        else:
-            ref = reference(text)
-            refs.append((name, ref))
-            if follow:
-                try:
-                    ref.read(environ)
-                except SecretMissing as why:
-                    found.append(finding("config.unresolvable-secret", str(why), place))
-    return tuple(refs), found
 
 
 def _conflict_problems(parsed: TenantFile, where: Any) -> list[Finding]:

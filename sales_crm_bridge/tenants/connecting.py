@@ -1,0 +1,186 @@
+"""A tenant's connection: which CRM, which account, which credentials, and every problem of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Mapped
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from sales_crm_bridge.findings import did_you_mean, finding
+from sales_crm_bridge.secret_refs import SecretMissing, is_reference, reference
+from sales_crm_bridge.tenants.values import Connection, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.errors import Finding
+    from sales_crm_bridge.secret_refs import SecretRef
+    from sales_crm_bridge.tenants.file import TenantFile
+
+
+class CredentialKind(Protocol):
+    """One way to sign in, as the catalogue tells it."""
+
+    @property
+    def name(self) -> str:
+        """What ``credentials.kind`` says."""
+        ...
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Names that must be given."""
+        ...
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Names that may be given."""
+        ...
+
+
+class OptionProblem(Protocol):
+    """What is wrong with a connection's options."""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Where, below ``options``."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """What."""
+        ...
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        ...
+
+
+class Entry(Protocol):
+    """What a tenant's file must know of one CRM."""
+
+    @property
+    def address(self) -> str:
+        """Where the CRM is; "" the file must say."""
+        ...
+
+    @property
+    def credentials(self) -> Sequence[CredentialKind]:
+        """The ways to sign in."""
+        ...
+
+    def problems(self, options: Mapped[str, object]) -> Sequence[OptionProblem]:
+        """What is wrong with these options."""
+        ...
+
+
+Catalogue = Mapped[str, Any]
+"""Adapter name → ``Entry``, handed in: nothing here imports an adapter."""
+
+
+def connection_of(
+    parsed: TenantFile,
+    catalogue: Catalogue,
+    where: Any,
+    environ: Mapped[str, str],
+    *,
+    follow: bool,
+) -> tuple[Connection, list[Finding]]:
+    """The connection as the file says it, and everything that is wrong with it; ``follow``: also whether its secrets are there."""
+    part = parsed.connection
+    entry: Entry | None = catalogue.get(part.adapter)
+    found: list[Finding] = []
+    if entry is None:
+        remedy = f"use one of: {', '.join(sorted(catalogue))}"
+        near = did_you_mean(part.adapter, catalogue)
+        place = where("connection", "adapter")
+        found.append(finding("config.unknown-crm", f"unknown CRM {part.adapter!r}", place, near or remedy))
+    address = (part.address or (entry.address if entry is not None else "")).rstrip("/")
+    if not address and entry is not None:
+        found.append(
+            finding("config.missing-key", "this CRM has no address of its own", where("connection"), "add 'address'")
+        )
+    elif address:
+        found += _address_problems(address, part.allow_hosts, where)
+    refs: tuple[tuple[str, SecretRef], ...] = ()
+    if entry is not None:
+        refs, problems = _credentials(part.credentials, entry, where, environ, follow=follow)
+        found += problems
+        for problem in entry.problems(part.options):
+            place = where("connection", "options", *problem.path)
+            found.append(finding("config.bad-value", problem.message, place, problem.remedy))
+    limits = part.limits
+    connection = Connection(
+        name=part.name or part.adapter,
+        adapter=part.adapter,
+        address=address,
+        account=part.account,
+        credentials_kind=str(part.credentials.get("kind", "")),
+        secrets=refs,
+        allow_hosts=tuple(part.allow_hosts),
+        limits=Limits(
+            per_second=limits.per_second,
+            per_day=limits.per_day or 0,
+            reserve_per_day=limits.reserve_per_day,
+            in_flight=limits.in_flight,
+        ),
+        options=part.options,
+    )
+    return connection, found
+
+
+def _address_problems(address: str, allowed: Sequence[str], where: Any) -> list[Finding]:
+    place = where("connection", "address")
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return [finding("config.bad-address", "not an address", place)]
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or parts.username:
+        return [finding("config.bad-address", "not a plain https address", place)]
+    if parts.scheme == "http" and host not in allowed:
+        remedy = f"use https, or name {host!r} under `allow_hosts` if it is a host of your own"
+        return [finding("config.bad-address", "http: sends credentials in the clear", place, remedy)]
+    return []
+
+
+def _credentials(
+    given: Mapped[str, str],
+    entry: Entry,
+    where: Any,
+    environ: Mapped[str, str],
+    *,
+    follow: bool,
+) -> tuple[tuple[tuple[str, SecretRef], ...], list[Finding]]:
+    found: list[Finding] = []
+    kinds = {kind.name: kind for kind in entry.credentials}
+    kind = kinds.get(given.get("kind", ""))
+    if kind is None:
+        place = where("connection", "credentials", "kind")
+        remedy = f"use one of: {', '.join(sorted(kinds))}"
+        return (), [finding("config.bad-value", "not a kind of credentials of this CRM", place, remedy)]
+    refs: list[tuple[str, SecretRef]] = []
+    for name in kind.secrets:
+        if name not in given:
+            place = where("connection", "credentials")
+            found.append(finding("config.missing-key", f"the secret {name!r} is missing", place, f"add {name!r}"))
+    for name, text in given.items():
+        place = where("connection", "credentials", name)
+        if name == "kind":
+            continue
+        if name not in (*kind.secrets, *kind.optional):
+            key = where("connection", "credentials", name, key=True)
+            near = did_you_mean(name, (*kind.secrets, *kind.optional))
+            found.append(finding("config.unknown-key", f"unknown secret {name!r}", key, near))
+        elif not is_reference(text):
+            code = "config.bad-reference" if text.startswith(("env:", "file:")) else "config.plain-secret"
+            found.append(finding(code, f"{name!r} is not a reference", place))
+        else:
+            ref = reference(text)
+            refs.append((name, ref))
+            if follow:
+                try:
+                    ref.read(environ)
+                except SecretMissing as why:
+                    found.append(finding("config.unresolvable-secret", str(why), place))
+    return tuple(refs), found
