@@ -1,0 +1,173 @@
+"""The command line as people and machines use it: exit codes, JSON, findings, and the demo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sales_crm_bridge import cli
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A settings file and one good tenant file, with an embedded ledger."""
+    (tmp_path / "tenants").mkdir()
+    shutil.copy(ROOT / "config" / "tenants" / "acme.yaml", tmp_path / "tenants" / "acme.yaml")
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        json.dumps(
+            {
+                "ledger": f"sqlite:///{tmp_path / 'bridge.db'}",
+                "kafka": {"bootstrap.servers": "127.0.0.1:1"},
+                "hash_keys": ["env:HASH_KEY"],
+                "seal_key": "env:SEAL_KEY",
+                "tenants": {"folder": str(tmp_path / "tenants")},
+            }
+        )
+    )
+    monkeypatch.setenv("HASH_KEY", "a hash key of the tests")
+    monkeypatch.setenv("SEAL_KEY", "a seal key of the tests")
+    monkeypatch.setenv("ACME_HUBSPOT_TOKEN", "a token of the tests")
+    return config
+
+
+def call(*args: str) -> int:
+    """Run the command line; its exit code."""
+    try:
+        cli.main(list(args))
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_help_teaches_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--help`` names the verbs and the exit codes."""
+    assert call("--help") == 0
+    said = capsys.readouterr().out
+    for verb in ("demo", "run", "check", "sync", "status", "gate", "migrate", "tenant", "version"):
+        assert f"  {verb} " in said
+    assert "Exit codes" in said
+
+
+@pytest.mark.parametrize("verb", ["demo", "run", "check", "sync", "status", "gate", "migrate", "version"])
+def test_each_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every verb has a help text of its own."""
+    assert call(verb, "--help") == 0
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_an_unknown_verb_is_a_mistake_of_the_caller(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, and a word about it."""
+    assert call("syncc") == 2
+    assert "syncc" in capsys.readouterr().err
+
+
+def test_a_good_deployment_has_no_findings(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example files are good: exit code 0."""
+    assert call("check", "-c", str(deployment), "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"]
+    assert [one["tenant"] for one in report["tenants"]] == ["acme"]
+
+
+def test_every_problem_of_every_file_is_told_at_once(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several mistakes in two files: each with code, file, line, column and remedy; exit code 2."""
+    folder = deployment.parent / "tenants"
+    text = (folder / "acme.yaml").read_text()
+    broken = text.replace("adapter: hubspot", "adapter: hubspott").replace("  city: city", "  citty: city")
+    (folder / "acme.yaml").write_text(broken)
+    (folder / "umbrella.yaml").write_text("tenant: umbrella\nleads: []\nfieldz: {}\n")
+    assert call("check", "-c", str(deployment), "--json") == 2
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    codes = {(Path(one["file"]).name, one["code"]) for one in findings}
+    assert {
+        ("acme.yaml", "config.unknown-crm"),
+        ("acme.yaml", "mapping.unknown-field"),
+        ("umbrella.yaml", "config.unknown-key"),
+        ("umbrella.yaml", "config.missing-key"),
+    } <= codes
+    assert all(one["line"] > 0 and one["remedy"] for one in findings)
+
+
+def test_a_broken_settings_file_is_told_the_same_way(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown setting and a bad one, with their places."""
+    deployment.write_text("ledgr: sqlite:///x.db\npush:\n  attempts_max: 0\n")
+    assert call("check", "-c", str(deployment)) == 2
+    said = capsys.readouterr().out
+    assert "[config.unknown-key]" in said
+    assert f"{deployment}:1:1" in said
+    assert "[config.out-of-range]" in said
+
+
+def test_the_gate_is_printed_for_people_and_for_the_domain(
+    deployment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table; and JSON that says who owns the leads in which interval."""
+    assert call("gate", "-c", str(deployment)) == 0
+    assert "this bridge" in capsys.readouterr().out
+    assert call("gate", "-c", str(deployment), "--tenant", "acme", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [span["owner"] for span in told["tenants"]["acme"]] == ["domain", "crm"]
+    assert call("gate", "-c", str(deployment), "--tenant", "nobody") == 2
+
+
+def test_the_ledger_is_migrated_looked_at_and_a_tenant_retired(
+    deployment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Migrate twice, status of an empty ledger, no process alive, nobody to retire."""
+    assert call("migrate", "-c", str(deployment)) == 0
+    assert "applied" in capsys.readouterr().out
+    assert call("migrate", "-c", str(deployment)) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert call("status", "-c", str(deployment), "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["connections"] == []
+    assert report["outbox"]["facts"] == 0
+    assert call("status", "-c", str(deployment), "--live") == 1
+    assert call("tenant", "list", "-c", str(deployment), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert call("tenant", "retire", "acme", "--yes", "-c", str(deployment)) == 1
+
+
+def test_a_ledger_that_is_not_there_is_a_matter_of_the_environment(
+    deployment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 3, with the code and no password."""
+    settings = json.loads(deployment.read_text())
+    settings["ledger"] = "postgresql://bridge@127.0.0.1:1/bridge"
+    deployment.write_text(json.dumps(settings))
+    assert call("migrate", "-c", str(deployment)) == 3
+    assert "[ledger.unreachable]" in capsys.readouterr().err
+
+
+def test_run_refuses_settings_that_are_not_fit_for_production(
+    deployment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No Kafka, no keys: every lack is named, exit code 2, nothing is started."""
+    deployment.write_text(f"ledger: sqlite:///{deployment.parent / 'b.db'}\n")
+    assert call("run", "-c", str(deployment)) == 2
+    assert capsys.readouterr().err.count("[config.missing-key]") == 3
+
+
+def test_version_names_program_and_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    """For people and as JSON."""
+    assert call("version", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"sales-crm-bridge", "contract"}
+
+
+def test_the_demo_ends_in_agreement(capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole main job in this process: every lead imported, every intent answered, both sides equal."""
+    assert call("demo", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["agree"]
+    assert told["imported"] == 500
+    assert told["leads_in_crm"] == told["leads_in_sales"]
+    assert told["intents"]["create-3"] == "INVALID_EMAIL"
+    done = {name for name, outcome in told["intents"].items() if outcome == "done"}
+    assert done == {"create-1", "create-2", "revise-1", "qualify-1", "disqualify-2"}
+    assert told["facts"]["crm_lead_removed"] == 2
