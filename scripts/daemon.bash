@@ -5,7 +5,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # shellcheck disable=SC2034  # for the scripts that source this file
-work=${SALES_CRM_BRIDGE_WORK:-$root/.work}
+work=${BRIDGE_TEST_WORK:-$root/.work}
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() {

@@ -372,7 +372,7 @@ def own_broker(kafka_bootstrap: str, tmp_path: Path) -> Iterator[Callable[[str],
     environment = os.environ | {
         "KAFKA_PORT": str(ports[0]),
         "KAFKA_CONTROLLER_PORT": str(ports[1]),
-        "SALES_CRM_BRIDGE_WORK": str(tmp_path),
+        "BRIDGE_TEST_WORK": str(tmp_path),
     }
 
     def do(what: str) -> str:
