@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sales_crm_bridge import gate, tenants
 from sales_crm_bridge.errors import Finding
 from sales_crm_bridge.intake import Tenancy
@@ -35,6 +37,7 @@ class Roster:
         self._clock = clock
         self._hire = hire
         self._stamp: object = None
+        self._seen: dict[str, str] = {}
         self._tenants: dict[str, Tenant] = {}
         self._rows: dict[str, TenantRow] = {}
         self.findings: Sequence[Finding] = ()
@@ -65,22 +68,28 @@ class Roster:
     async def refresh(self) -> set[str]:
         """Take up new and changed files; gives the leases whose tenant changed, came or went.
 
+        What another process has accepted meanwhile is taken from the ledger, unless our own file has changed since we looked.
+
         A file with findings is refused whole: they are logged, and the version accepted before stays in force. A tenant whose file
         is gone stays in force too, until it is retired.
         """
         stamp = tenants.stamp(self._folder)
         rows = {row.tenant: row for row in await self._ledger.tenants()}
-        if stamp == self._stamp and {name: row.digest for name, row in rows.items()} == {
-            name: row.digest for name, row in self._rows.items()
-        }:
+        if stamp == self._stamp and _state(rows) == _state(self._rows):
             return set()
         accepted = {name: row for name, row in rows.items() if not row.retired_us}
         previous = {name: tenants.reaccept(row.text, name, self._catalogue) for name, row in accepted.items()}
-        loaded = tenants.load(self._folder, self._catalogue, previous=previous)
+        now_us = self._clock.now_us()
+        loaded = tenants.load(
+            self._folder, self._catalogue, previous=previous, passed_us=dict.fromkeys(previous, now_us)
+        )
         self._tell(loaded.findings)
         before = self._tenants
         now: dict[str, Tenant] = {}
-        for name, tenant in {**previous, **loaded.tenants}.items():
+        for name, on_disk in {**previous, **loaded.tenants}.items():
+            # A file that this process has seen before is no news: during a roll-out another replica may have accepted a newer one.
+            stale = name in previous and self._seen.get(name) == on_disk.digest
+            tenant = previous[name] if stale else on_disk
             row = rows.get(name)
             if row is not None and row.retired_us and row.digest == tenant.digest:
                 continue  # retired with this very file: a changed file brings the tenant back
@@ -94,13 +103,11 @@ class Roster:
                     adapter=tenant.connection.adapter,
                     account=tenant.connection.account,
                 )
-                conn = await self._ledger.tenant_accept(row)
-                rows[name] = TenantRow(
-                    **{field: getattr(row, field) for field in row.__struct_fields__ if field != "conn"}, conn=conn
-                )
+                rows[name] = msgspec.structs.replace(row, conn=await self._ledger.tenant_accept(row))
                 log.info("tenant file of %s is in force", name, extra={"tenant": name})
             now[name] = tenant
         self._stamp, self._rows, self._tenants = stamp, rows, now
+        self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}
         changed = [
             tenant
             for name in sorted({*before, *now})
@@ -119,6 +126,10 @@ class Roster:
         """A worker for the account of ``lease``."""
         tenant = self._tenants[self.leases()[lease]]
         return await self._hire(tenant, self._rows[tenant.tenant].conn, fence, still)
+
+
+def _state(rows: Mapping[str, TenantRow]) -> dict[str, tuple[str, int]]:
+    return {name: (row.digest, row.retired_us) for name, row in rows.items()}
 
 
 def _lease(tenant: Tenant) -> str:

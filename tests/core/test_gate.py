@@ -1,0 +1,102 @@
+"""Each Lead intent is handled by exactly one side, however often the leads change hands."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sales_crm_bridge import gate
+from sales_crm_bridge.gate import NotOurs, Ours, Ownership, Reason, Span
+from sales_crm_bridge.model import Owner
+from sales_crm_bridge.units import time_text
+
+DAY_US = 86_400_000_000
+START_US = 1_767_225_600_000_000
+KINDS = [*sorted(gate.LEAD_INTENTS), "CreateOpportunityRequested", "CreateQuoteRequested"]
+
+
+def owned(tenant: str, *owners: Owner, retired_us: int = 0) -> Ownership:
+    spans = tuple(Span(owner=owner, from_us=START_US + day * DAY_US) for day, owner in enumerate(owners))
+    return Ownership(tenant=tenant, spans=spans, retired_us=retired_us)
+
+
+class DomainGate:
+    """The Sales domain's half, written from the JSON alone (its schema stands in the docs), not from our code."""
+
+    def __init__(self, printed: str) -> None:
+        self._told = json.loads(printed)
+
+    def handles(self, tenant: str, intent: str, occurred: datetime) -> bool:
+        owner = self._told["otherwise"]
+        if intent in self._told["intents"]:
+            for span in self._told["tenants"].get(tenant, []):
+                begins = datetime.fromisoformat(span["from"])
+                ends = None if span["until"] is None else datetime.fromisoformat(span["until"])
+                if begins <= occurred and (ends is None or occurred < ends):
+                    owner = span["owner"]
+        return bool(owner == "domain")
+
+
+def test_ten_thousand_intents_under_toggling_are_each_handled_by_one_side() -> None:
+    """Leads move to the CRM and back, twice; late intents too are judged by the owner of their own time."""
+    toggled = (Owner.DOMAIN, Owner.CRM, Owner.DOMAIN, Owner.CRM, Owner.DOMAIN)
+    tenants = {
+        "acme": owned("acme", *toggled),
+        "umbrella": owned("umbrella", Owner.CRM),
+        "retired": owned("retired", Owner.CRM, retired_us=START_US + 2 * DAY_US),
+    }
+    domain = DomainGate(json.dumps(gate.gate_json(tenants.values())))
+    rng = random.Random(7)
+    ours = 0
+    for _ in range(10_000):
+        tenant = rng.choice([*tenants, "unknown"])
+        kind = rng.choice(KINDS)
+        edge_us = START_US + rng.randrange(-1, 6) * DAY_US
+        occurred_us = rng.choice([edge_us, edge_us - 1, edge_us + 1, edge_us + rng.randrange(DAY_US)])
+        bridge = isinstance(gate.decide(tenants, tenant, kind, occurred_us), Ours)
+        occurred = datetime.fromisoformat(time_text(occurred_us))
+        assert bridge is not domain.handles(tenant, kind, occurred)
+        ours += bridge
+    assert 1_000 < ours < 9_000
+
+
+@pytest.mark.parametrize(
+    ("tenant", "kind", "day", "reason"),
+    [
+        ("acme", "CreateLeadRequested", 1, None),
+        ("acme", "CreateQuoteRequested", 1, Reason.NOT_A_LEAD_INTENT),
+        ("acme", "CreateLeadRequested", 0, Reason.DOMAIN_OWNS),
+        ("acme", "CreateLeadRequested", -1, Reason.BEFORE_FIRST),
+        ("nobody", "CreateLeadRequested", 1, Reason.UNKNOWN_TENANT),
+        ("gone", "CreateLeadRequested", 5, Reason.RETIRED),
+    ],
+)
+def test_why_an_intent_is_passed_over(tenant: str, kind: str, day: int, reason: Reason | None) -> None:
+    """Every way of not being ours has a reason of its own, which is counted."""
+    tenants = {
+        "acme": owned("acme", Owner.DOMAIN, Owner.CRM),
+        "gone": owned("gone", Owner.CRM, retired_us=START_US + DAY_US),
+    }
+    decision = gate.decide(tenants, tenant, kind, START_US + day * DAY_US)
+    assert decision == (Ours() if reason is None else NotOurs(reason))
+
+
+@given(st.lists(st.sampled_from(list(Owner)), min_size=1, max_size=6), st.integers(0, 7))
+def test_the_decision_table_has_no_holes_and_says_what_the_gate_does(owners: list[Owner], retired_day: int) -> None:
+    """Rows join from the beginning of time to its end, and at each edge the gate decides as the row says."""
+    ownership = owned("acme", *owners, retired_us=START_US + retired_day * DAY_US if retired_day else 0)
+    rows = gate.decision_table(ownership)
+    assert rows[0].from_us is None
+    assert rows[-1].until_us is None
+    for before, after in itertools.pairwise(rows):
+        assert before.until_us == after.from_us
+    for row in rows:
+        at_us = row.from_us if row.from_us is not None else (row.until_us or 1) - 1
+        ours = isinstance(gate.decide({"acme": ownership}, "acme", "CreateLeadRequested", at_us), Ours)
+        assert ours is (row.owner is Owner.CRM)
