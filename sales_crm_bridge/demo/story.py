@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import tempfile
 import time
 from importlib.resources import files
@@ -107,7 +106,6 @@ class Stage:
 async def play(console: Console, *, keep: bool) -> int:
     """Play the whole story; 0 when both sides agree in the end."""
     began = time.monotonic()
-    os.environ["SALES_CRM_BRIDGE_DEMO_TOKEN"] = TOKEN
     portal = Portal.seeded(seed=1, leads=LEADS, clock=time.time, vices=Vices(search_lag_s=(0.0, 0.3), search_per_s=50))
     portal.add_property("contacts", "bridge_lead_id", unique=True)
     with tempfile.TemporaryDirectory(prefix="sales-crm-bridge-") as folder, EmbeddedKafka() as kafka:
@@ -139,10 +137,13 @@ async def play(console: Console, *, keep: bool) -> int:
 
 
 def _settings(folder: Path, address: str, servers: str) -> Settings:
+    (folder / "token").write_text(TOKEN, encoding="utf-8")
     tenants = folder / "tenants"
     tenants.mkdir()
     text = files("sales_crm_bridge.demo").joinpath("tenant.yaml").read_text(encoding="utf-8")
-    (tenants / f"{TENANT}.yaml").write_text(text.replace("ADDRESS", address), encoding="utf-8")
+    (tenants / f"{TENANT}.yaml").write_text(
+        text.replace("ADDRESS", address).replace("FOLDER", str(folder)), encoding="utf-8"
+    )
     return Settings.model_validate(
         {
             "ledger": f"sqlite:///{folder / 'bridge.db'}",
