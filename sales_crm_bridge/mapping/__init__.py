@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +36,9 @@ MISFITS = {
     "write-once": "the mapping writes the field only while it is empty in the CRM",
 }
 """What each code of a ``Misfit`` means."""
+
+
+_PHONE = re.compile(r"\+?[0-9][0-9 ()./-]{5,}[0-9]", re.ASCII)
 
 
 class Misfit(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,16 +262,19 @@ class Mapping:
     def differing(self, wire: dict[str, Scalar], fields: dict[str, Scalar]) -> tuple[str, ...]:
         """The CRM fields in which a record differs from ``wire``.
 
-        Null against empty, 1 against "1.0", blanks at the ends, and two ways to write one time are no difference.
+        Null against empty, 1 against "1.0", blanks at the ends, upper and lower case, the separators of a phone number and two ways
+        to write one time are no difference: CRMs normalise what they are given.
         """
         return tuple(name for name, value in wire.items() if not self._same(name, value, fields.get(name)))
 
     def _same(self, name: str, ours: Scalar, theirs: Scalar) -> bool:
         left, right = text_of(ours).strip(), text_of(theirs).strip()
-        if left == right:
+        if left.casefold() == right.casefold():
             return True
         if not left or not right:
             return False
+        if _PHONE.fullmatch(left) and _PHONE.fullmatch(right):
+            return [one for one in left if one.isdigit()] == [one for one in right if one.isdigit()]
         try:
             form = self._times.get(name)
             if form is not None:
