@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.wire.test_private_pool import BESIDE, platform_package
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -64,3 +66,22 @@ assert callable(script.load())
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_the_wheel_works_beside_the_platforms_own_package(wheel: Path, tmp_path: Path) -> None:
+    """Installed beside a differing ``ameide_core_proto``, both are used in one process, whichever is imported first."""
+    target = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    platform_package(target)
+    check = "\nimport pathlib, sys\nassert pathlib.Path(sys.argv[1]) in pathlib.Path(ours.__file__).parents\n"
+    for program in (BESIDE, "import sales_crm_bridge.contract\n" + BESIDE):
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-P", "-c", program + check, str(target)],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(target)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
