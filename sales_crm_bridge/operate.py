@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -211,30 +211,63 @@ def check_files(settings: Settings) -> CheckReport:
 
 
 async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
-    """Ask each CRM, Kafka and the ledger as well; changes nothing anywhere."""
+    """Ask each CRM, Kafka and the ledger as well; changes nothing but what a sign-in itself must keep."""
     findings = [*offline.findings, *run_findings(settings)]
-    told: list[TenantCheck] = []
-    for tenant in offline.loaded:
-        lines, found = await _ask_crm(settings, tenant)
-        told.append(TenantCheck(tenant=tenant.tenant, lines=tuple(lines)))
-        findings += found
     if settings.kafka:
         findings += await kafka_state(kafka_settings(settings), inbox_keep_s=settings.retention.inbox_s)
-    try:
-        state = await schema_state(settings.ledger_address())
-        state.check()
-    except EnvironmentFault as fault:
-        findings.append(_finding_of(fault, "ledger"))
+    told: list[TenantCheck] = []
+    async with AsyncExitStack() as stack:
+        ledger: Ledger | None = None
+        try:
+            (await schema_state(settings.ledger_address())).check()
+            ledger = await open_ledger(settings.ledger_address())
+            stack.push_async_callback(ledger.close)
+        except EnvironmentFault as fault:
+            findings.append(_finding_of(fault, "ledger"))
+        for tenant in offline.loaded:
+            lines, found = await _check_tenant(settings, tenant, ledger)
+            told.append(TenantCheck(tenant=tenant.tenant, lines=tuple(lines)))
+            findings += found
     return CheckReport(findings=tuple(findings), tenants=tuple(told), loaded=offline.loaded)
 
 
-async def _ask_crm(settings: Settings, tenant: Tenant) -> tuple[list[tuple[str, str]], list[Finding]]:
-    """Sign in to a tenant's CRM and compare; the calls are not counted in the ledger, and work with the day's quota used up."""
+async def _check_tenant(
+    settings: Settings, tenant: Tenant, ledger: Ledger | None
+) -> tuple[list[tuple[str, str]], list[Finding]]:
+    """Ask one tenant's CRM: under the account's lease where the ledger knows it, so a rotated token is kept.
+
+    While a process of the deployment holds the lease, an account whose sign-in may rotate tokens is left to it; how that process
+    last found the connection is told instead.
+    """
+    clock = WallClock()
+    rows = {row.tenant: row for row in await ledger.tenants()} if ledger is not None else {}
+    row = rows.get(tenant.tenant)
+    if ledger is None or row is None:
+        crew = wiring.Crew(settings, wiring.unattended(settings, clock))
+        return await _ask_crm(crew, tenant, 0, Fence(lease="", holder="", epoch=0))
+    lease, holder = observe.lease_name(tenant.tenant, tenant.connection.name), RealDice().name()
+    until_us = clock.now_us() + round(settings.lease.ttl_s * 1e6)
+    taken = await ledger.leases_take([lease], holder, clock.now_us(), until_us)
+    if lease not in taken and tenant.connection.credentials_kind != "token":
+        known = next(one for one in await ledger.connections() if one.conn == row.conn)
+        return [("file", tenant.file), ("asked by", "a running process"), ("state", known.state)], []
+    try:
+        outside = wiring.Outside(clock=clock, dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings))
+        if lease not in taken:
+            outside = wiring.unattended(settings, clock)
+        fence = Fence(lease=lease, holder=holder, epoch=taken.get(lease, 0))
+        return await _ask_crm(wiring.Crew(settings, outside), tenant, row.conn, fence)
+    finally:
+        await ledger.leases_drop(holder, [*taken])
+
+
+async def _ask_crm(
+    crew: wiring.Crew, tenant: Tenant, conn: int, fence: Fence
+) -> tuple[list[tuple[str, str]], list[Finding]]:
+    """Sign in to a tenant's CRM and compare; it works with the day's quota used up."""
     clock = WallClock()
     adapter = wiring.adapter_of(tenant)
-    rim = wiring.Crew(settings, wiring.unattended(settings, clock)).rim(
-        tenant, adapter, 0, Fence(lease="", holder="", epoch=0), _always
-    )
+    rim = crew.rim(tenant, adapter, conn, fence, _always)
     lines = [("file", tenant.file), ("crm", adapter.name)]
     try:
         account = await rim.converse(adapter.check(), purpose="check")

@@ -1,0 +1,158 @@
+"""``check --online`` and ``sync --once`` against a HubSpot over real HTTP and a Kafka in the process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sales_crm_bridge.kafka.embedded import EmbeddedKafka
+from sales_crm_bridge.sandbox import SandboxApp, serve
+from sales_crm_bridge.sandbox.hubspot import Portal, Vices
+
+TENANT = """
+tenant: acme
+leads: [{{owner: crm, from: 2026-01-01T00:00:00Z}}]
+connection:
+  adapter: hubspot
+  address: {address}
+  account: "{account}"
+  credentials: {{kind: token, token: env:ACME_TOKEN}}
+  allow_hosts: [127.0.0.1]
+  limits: {{per_second: 100}}
+fields:
+  email: email
+  city: {city}
+  status: {{crm: hs_lead_status, values: {{NEW: new, CONNECTED: qualified, UNQUALIFIED: disqualified}}, otherwise: working}}
+pull: {{every: 1s, horizon: 1s, second_pass: 10s, removed_every: 1m, audit_every: 5m}}
+"""
+
+
+class Shop:
+    """A deployment on embedded parts, whose verbs run as processes of their own."""
+
+    def __init__(self, folder: Path, address: str, servers: str) -> None:
+        self._folder = folder
+        self._address = address
+        self._config = folder / "bridge.yaml"
+        settings = {
+            "ledger": f"sqlite:///{folder / 'bridge.db'}",
+            "kafka": {"bootstrap.servers": servers},
+            "hash_keys": ["env:HASH_KEY"],
+            "seal_key": "env:SEAL_KEY",
+            "tenants": {"folder": str(folder / "tenants")},
+            "service": {"drain": "8s"},
+        }
+        self._config.write_text(json.dumps(settings))
+        (folder / "tenants").mkdir()
+        self.tenant()
+
+    def tenant(self, account: str = "4242", city: str = "city") -> None:
+        text = TENANT.format(address=self._address, account=account, city=city)
+        (self._folder / "tenants" / "acme.yaml").write_text(text)
+
+    async def start(self, *verb: str) -> asyncio.subprocess.Process:
+        env = {**os.environ, "HASH_KEY": "a hash key of the tests", "SEAL_KEY": "a seal key of the tests"}
+        env["ACME_TOKEN"] = "pat-na1-sandbox"
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sales_crm_bridge", *verb, "-c", str(self._config)),
+            env=env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def call(self, *verb: str) -> tuple[int, str]:
+        process = await self.start(*verb)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+        return process.returncode or 0, out.decode() or err.decode()
+
+
+@asynccontextmanager
+async def shop(folder: Path, portal: Portal) -> AsyncIterator[Shop]:
+    with EmbeddedKafka() as kafka:
+        async with serve(SandboxApp(portal)) as address:
+            yield Shop(folder, address, kafka.servers)
+
+
+@pytest.fixture
+def portal() -> Portal:
+    made = Portal.seeded(seed=1, leads=120, clock=time.time, vices=Vices(search_per_s=100))
+    made.add_property("contacts", "bridge_lead_id", unique=True)
+    return made
+
+
+async def test_check_online_compares_with_what_is_there(tmp_path: Path, portal: Portal) -> None:
+    """Account, clock and quota are told; a wrong account and a field that the CRM lacks are findings with their line."""
+    async with shop(tmp_path, portal) as deployment:
+        await deployment.call("migrate")
+        code, said = await deployment.call("check", "--online", "--json")
+        report = json.loads(said)
+        crm = [one for one in report["findings"] if not one["code"].startswith("kafka.")]
+        assert not crm
+        (tenant,) = report["tenants"]
+        assert tenant["account"].startswith("4242")
+        deployment.tenant(account="999", city="citty")
+        code, said = await deployment.call("check", "--online", "--json")
+        assert code == 2
+        found = {one["code"]: one for one in json.loads(said)["findings"]}
+        assert found["mapping.crm-field-unknown"]["line"] > 0
+        assert "4242" in found["crm.wrong-account"]["message"]
+
+
+async def test_check_online_says_what_the_crm_lacks(tmp_path: Path) -> None:
+    """Without the property for our key nothing may be pushed: the finding says how to make it."""
+    bare = Portal.seeded(seed=1, leads=1, clock=time.time)
+    async with shop(tmp_path, bare) as deployment:
+        await deployment.call("migrate")
+        code, said = await deployment.call("check", "--online", "--json")
+        assert code == 2
+        assert "hubspot.key-property-missing" in {one["code"] for one in json.loads(said)["findings"]}
+
+
+async def test_sync_once_reads_everything_and_resumes(tmp_path: Path, portal: Portal) -> None:
+    """The first run imports, the second finds what a person changed meanwhile, a third finds nothing."""
+    async with shop(tmp_path, portal) as deployment:
+        code, said = await deployment.call("sync", "--once", "--json")
+        assert code == 0, said
+        (tenant,) = json.loads(said)["tenants"]
+        assert tenant["changed"] == 120
+        one = next(iter(portal.truth().live["contacts"]))
+        portal.person.edit(one, {"city": "Lisbon"})
+        await asyncio.sleep(1.2)  # the horizon: what is younger is not read yet
+        code, said = await deployment.call("sync", "--once", "--json")
+        assert (code, json.loads(said)["tenants"][0]["changed"]) == (0, 1)
+        code, said = await deployment.call("status", "--json")
+        (connection,) = json.loads(said)["connections"]
+        assert connection["tenant"] == "acme"
+
+
+async def test_run_drains_on_sigterm_within_its_limit(tmp_path: Path, portal: Portal) -> None:
+    """A running bridge ends with exit code 0 soon after SIGTERM, and has given its leases back."""
+    async with shop(tmp_path, portal) as deployment:
+        process = await deployment.start("run")
+        try:
+            for _ in range(100):
+                await asyncio.sleep(0.1)
+                code, _ = await deployment.call("status", "--live")
+                if code == 0:
+                    break
+            asked = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 20) == 0
+            assert time.monotonic() - asked < 12
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+        _, said = await deployment.call("status", "--json")
+        report = json.loads(said)
+        assert report["processes"] == []
+        assert report["connections"][0]["holder"] == ""
