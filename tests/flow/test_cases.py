@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
 from sales_crm_bridge import contract
+from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.sandbox.hubspot import throttled
 from sales_crm_bridge.service import Service
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
@@ -222,3 +224,96 @@ def test_a_storm_of_429_costs_few_calls_and_loses_nothing(tmp_path: Path) -> Non
     told, wrong = play(tmp_path, story)
     assert len(told.done) == 20
     assert not wrong
+
+
+def test_a_batch_that_is_rejected_whole_is_halved_until_the_bad_one_stands_alone(tmp_path: Path) -> None:
+    """The CRM rejects every batch that holds one of the commands: the others take effect, the one goes to a person."""
+
+    async def story(home: World) -> tuple[View, list[str]]:
+        await live(home, 60)
+        reply = {"status": "error", "category": "VALIDATION_ERROR", "message": "invalid", "correlationId": "c"}
+        poison = Fault(
+            FaultKind.STATUS,
+            method="POST",
+            path="*/contacts/batch/upsert",
+            body=b"poison@",
+            times=None,
+            status=400,
+            reply=json.dumps(reply).encode(),
+        )
+        home.portal.faults.add(poison)
+        for number in range(20):
+            name = "poison" if number == 13 else f"n{number}"
+            create(home, f"L-{number}", f"m-{number}", f"{name}@sales.example")
+        told = await live(home, 1800)
+        home.portal.faults.clear()
+        return told, disagreements(told, home.portal)
+
+    told, wrong = play(tmp_path, story)
+    assert set(told.done) == {f"m-{number}" for number in range(20) if number != 13}
+    assert set(told.refused) == {"m-13"}
+    assert not wrong
+
+
+def test_what_a_search_shows_later_than_the_horizon_is_met_by_the_second_pass(tmp_path: Path) -> None:
+    """An index that lags by five minutes, a horizon of one: the change is told once, after the second pass."""
+
+    async def story(home: World) -> tuple[int, int]:
+        await live(home, 300)
+        one = min(home.portal.truth().live["contacts"], key=int)
+        home.portal.search_lag(one, 300.0)
+        home.portal.person.edit(one, {"city": "Lisbon"})
+        early = await live(home, 500)
+        late = await live(home, 3600)
+        return early.kinds["crm_lead_observed"], late.kinds["crm_lead_observed"]
+
+    early, late = play(tmp_path, story)
+    assert (early, late) == (3, 4)
+
+
+def test_an_echo_makes_no_fact_and_a_later_edit_does(tmp_path: Path) -> None:
+    """What we create and revise comes back in the search without a fact; a person's edit of the same field is told."""
+
+    async def story(home: World) -> tuple[int, View]:
+        await live(home, 60)
+        create(home, "L-1", "m-1", "One@Sales.Example", phone="1")
+        body = contract.ReviseLeadRequested(lead=contract.Lead(lead_id="L-1", phone="2"))
+        body.update_mask.paths.append("phone")
+        home.utter(body, tenant="acme", lead_id="L-1", message_id="m-2")
+        quiet = (await live(home, 3600)).kinds["crm_lead_observed"]
+        record = next(
+            name for name, fields in home.portal.truth().live["contacts"].items() if fields.get("bridge_lead_id")
+        )
+        home.portal.person.edit(record, {"phone": "3"})
+        return quiet, await live(home, 600)
+
+    quiet, told = play(tmp_path, story)
+    assert quiet == 3
+    assert told.kinds["crm_lead_observed"] == 4
+    assert told.leads["L-1"].phone == "3"
+
+
+def test_a_newer_edit_in_the_crm_wins_by_the_tenants_rule_and_is_told(tmp_path: Path) -> None:
+    """A person changed the phone after the intent was uttered: the CRM's value stays, and a fact says why."""
+
+    async def story(home: World) -> tuple[View, str]:
+        create(home, "L-1", "m-1", "one@sales.example", phone="1")
+        await live(home, 600)
+        uttered_us = home.clock.now_us()
+        await live(home, 60)
+        record = next(
+            name for name, fields in home.portal.truth().live["contacts"].items() if fields.get("bridge_lead_id")
+        )
+        home.portal.person.edit(record, {"phone": "hers"})
+        await live(home, 600)
+        body = contract.ReviseLeadRequested(lead=contract.Lead(lead_id="L-1", phone="late"))
+        body.update_mask.paths.append("phone")
+        home.utter(body, tenant="acme", lead_id="L-1", message_id="m-2", occurred_us=uttered_us)
+        told = await live(home, 600)
+        return told, home.portal.truth().live["contacts"][record]["phone"]
+
+    told, phone = play(tmp_path, story)
+    assert phone == "hers"
+    assert told.refused == {"m-2": "newer-in-crm"}
+    assert told.kinds["crm_lead_conflict_detected"] == 1
+    assert not told.wrong
