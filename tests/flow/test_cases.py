@@ -317,3 +317,20 @@ def test_a_newer_edit_in_the_crm_wins_by_the_tenants_rule_and_is_told(tmp_path: 
     assert told.refused == {"m-2": "newer-in-crm"}
     assert told.kinds["crm_lead_conflict_detected"] == 1
     assert not told.wrong
+
+
+def test_our_own_create_is_no_echo_while_its_outcome_is_not_known(tmp_path: Path) -> None:
+    """Killed on the answer to a create; the next process reads the record in its first window before it has read back."""
+
+    async def story(home: World) -> View:
+        await live(home, 60)
+        create(home, "L-1", "m-1", "one@sales.example")
+        answered = "… POST https://crm.example/crm/v3/objects/contacts/batch/upsert 200"
+        assert await home.live(lambda _service: asyncio.ensure_future(home.clock.sleep(600)), last=answered)
+        await home.clock.sleep(200)
+        return await live(home, 3600)
+
+    told = play(tmp_path, story)
+    assert told.done == {"m-1": 1}
+    assert told.kinds["crm_lead_observed"] == 3
+    assert not told.wrong
