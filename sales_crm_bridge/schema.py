@@ -28,6 +28,7 @@ PAGE = Path("docs/config.md")
 def bridge_schema() -> dict[str, Any]:
     """The schema of ``config/bridge.yaml``."""
     schema = Settings.model_json_schema(by_alias=True)
+    schema["properties"]["ledger"]["default"] = Settings.model_fields["ledger"].default.get_secret_value()
     return {"$schema": DIALECT, **schema, "title": "Settings of one deployment of sales-crm-bridge"}
 
 
@@ -163,6 +164,8 @@ def _type(value: dict[str, Any], whole: dict[str, Any]) -> str:
     if "anyOf" in inner:
         kinds = dict.fromkeys(_type(one, whole) for one in inner["anyOf"] if one.get("type") != "null")
         return " or ".join(kinds)
+    if inner.get("not") == {}:
+        return "refused"
     kind = inner.get("type", "anything")
     word = " or ".join(kind) if isinstance(kind, list) else str(kind)
     word = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number"}.get(word, word)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 REFERENCE_PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$"
 BYTES_MAX = 64 * 1024
-_REFERENCE = re.compile(REFERENCE_PATTERN, re.ASCII)
+_REFERENCE = re.compile(REFERENCE_PATTERN.strip("^$"), re.ASCII)
 
 
 class SecretMissing(Exception):
@@ -39,7 +39,7 @@ class SecretRef:
 
 def is_reference(text: str) -> bool:
     """Whether ``text`` is a well-formed reference."""
-    return _REFERENCE.match(text) is not None
+    return _REFERENCE.fullmatch(text) is not None
 
 
 def reference(text: str) -> SecretRef:

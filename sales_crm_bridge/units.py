@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 DURATION_PATTERN = r"^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m(?!s))?([0-9]+(\.[0-9]{1,3})?s)?([0-9]+ms)?$"
 TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
-_DURATION = re.compile(DURATION_PATTERN)
+_DURATION = re.compile(DURATION_PATTERN.strip("^$"))
 _PART = re.compile(r"([0-9.]+)(ms|[dhms])")
-_TIME = re.compile(TIME_PATTERN, re.ASCII)
+_TIME = re.compile(TIME_PATTERN.strip("^$"), re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def seconds(text: str) -> float:
     """Seconds in a duration such as ``500ms``, ``30s``, ``1h30m`` or ``7d``, exact to the millisecond. Raises ``ValueError``."""
-    if _DURATION.match(text) is None:
+    if _DURATION.fullmatch(text) is None:
         raise ValueError(text)
     total = 0.0
     for number, unit in _PART.findall(text):
@@ -40,7 +40,7 @@ def duration_text(value_s: float) -> str:
 
 def time_us(text: str) -> int:
     """Epoch microseconds of an RFC 3339 time with a zone; digits past the microsecond are cut. Raises ``ValueError``."""
-    if _TIME.match(text) is None:
+    if _TIME.fullmatch(text) is None:
         raise ValueError(text)
     return (datetime.fromisoformat(text.upper().replace(" ", "T")) - _EPOCH) // _MICROSECOND
 

@@ -63,6 +63,13 @@ class Document:
         where = (self._keys if key and at in self._keys else self._values).get(at, (0, 0))
         return Place(file=self.file, line=where[0], column=where[1])
 
+    def places(self) -> dict[tuple[str, ...], Place]:
+        """Where each value stands, by its route with list indexes as text."""
+        return {
+            tuple(str(step) for step in route): Place(file=self.file, line=line, column=column)
+            for route, (line, column) in self._values.items()
+        }
+
 
 def read(path: Path, name: str) -> Document:
     """The document in the file ``path``, called ``name`` in findings. Never raises for what the file is."""
@@ -176,6 +183,6 @@ def _scalar(node: ScalarNode) -> str | int | float | bool | None:
         return int(text)
     if _BASED.fullmatch(text):
         return int(text, 0)
-    if _FLOAT.fullmatch(text):
+    if _FLOAT.fullmatch(text) and _DECIMAL.fullmatch(text) is None:
         return float(text)
     return text

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from sales_crm_bridge.findings import did_you_mean, finding
 from sales_crm_bridge.mapping import Deed, Kind, Rule, Spec, Step, TimeForm, WriteRule
+from sales_crm_bridge.mapping.reading import sales_value
 from sales_crm_bridge.mapping.rules import CUSTOM, LEAD_KINDS, REFERENCE_PARTS, STATUSES, kind_of
+from sales_crm_bridge.mapping.scalars import Misread, stepped
+from sales_crm_bridge.mapping.writing import creation_value, writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,17 +37,25 @@ _CRM_OWNS = frozenset({"created_at", "updated_at", "last_activity_at"})
 """Times that a CRM keeps by itself: never written unless the file says so."""
 
 
-def spec_of(parsed: TenantFile, where: Where) -> tuple[Spec, list[Finding]]:
-    """The tenant's mapping, and everything that is wrong with it; ``where`` gives the place of a route in the file."""
+def spec_of(parsed: TenantFile, where: Where, dropped: frozenset[str] = frozenset()) -> tuple[Spec, list[Finding]]:
+    """The tenant's mapping, and everything that is wrong with it.
+
+    ``where`` gives the place of a route in the file. ``dropped``: fields that the file has and that are too broken to look at;
+    nothing is said that hangs on them.
+    """
     found: list[Finding] = []
     rules: list[Rule] = []
+    left_out = set(dropped)
     for name, entry in parsed.fields.items():
         problems = list(_entry_problems(name, entry, where))
-        found += problems
         if not problems:
-            rules.append(_rule(name, entry))
-    for rule in rules:
-        found += _map_problems(rule, where)
+            rule = _rule(name, entry)
+            problems = [*_map_problems(rule, where), *_text_problems(rule, where)]
+            problems = problems or list(_default_problems(rule, where))
+            rules.append(rule)
+        if problems:
+            left_out.add(name)
+        found += problems
     found += _writer_problems(rules, parsed, where)
     spec = Spec(
         rules=tuple(rules),
@@ -52,7 +63,8 @@ def spec_of(parsed: TenantFile, where: Where) -> tuple[Spec, list[Finding]]:
         qualify=_deed(parsed.qualify),
         disqualify=_deed(parsed.disqualify),
     )
-    found += _deed_problems(spec, where)
+    if "status" not in left_out:
+        found += _deed_problems(spec, where)
     return spec, found
 
 
@@ -111,14 +123,24 @@ def _entry_problems(name: str, entry: Entry, where: Where) -> Iterator[Finding]:
         return
     if entry.parts is not None:
         yield from _part_problems(name, entry, where)
-    if entry.crm is not None and len(entry.crm) > 1 and (kind is not Kind.TEXT or entry.join is None):
-        code = "mapping.needs-join" if kind is Kind.TEXT else "mapping.join-not-text"
-        yield finding(code, f"{name!r} names several CRM fields", where("fields", name, "crm"))
+    yield from _list_problems(name, kind, entry, where)
     if not entry.read and entry.write == "never":
         yield finding("mapping.unused", f"{name!r} is neither read nor written", here)
     if kind is Kind.MONEY and not entry.currency and not entry.currency_crm:
         remedy = "add `currency: EUR`, or `currency_crm:` with the CRM field that holds it"
         yield finding("config.missing-key", f"{name!r} is an amount without a currency", here, remedy)
+
+
+def _list_problems(name: str, kind: Kind, entry: Entry, where: Where) -> Iterator[Finding]:
+    """Several CRM fields where one is wanted, or the other way round."""
+    if entry.crm is not None and len(entry.crm) > 1 and (kind is not Kind.TEXT or entry.join is None):
+        code = "mapping.needs-join" if kind is Kind.TEXT else "mapping.join-not-text"
+        yield finding(code, f"{name!r} names several CRM fields", where("fields", name, "crm"))
+    elif entry.crm is not None and len(set(entry.crm)) < len(entry.crm):
+        yield finding("mapping.two-writers", "one CRM field stands twice", where("fields", name, "crm"), "name it once")
+    elif entry.join is not None and kind is Kind.TEXT and len(entry.crm or ()) == 1:
+        remedy = "remove it, or name the other CRM fields in `crm: [a, b]`"
+        yield finding("mapping.wrong-kind", "'join' with a single CRM field", where("fields", name, "join"), remedy)
 
 
 def _part_problems(name: str, entry: Entry, where: Where) -> Iterator[Finding]:
@@ -133,17 +155,22 @@ def _part_problems(name: str, entry: Entry, where: Where) -> Iterator[Finding]:
 
 def _map_problems(rule: Rule, where: Where) -> Iterator[Finding]:
     """What is wrong with the value maps of one rule."""
-    if rule.kind is Kind.STATUS:
-        named = [("values", key, value) for key, value in rule.values]
-        named += [("write_values", value, value) for value, _ in rule.write_values]
-        named += [("otherwise", "", rule.otherwise)] if rule.otherwise else []
-        for part, key, value in named:
-            if value not in STATUSES:
-                route = ("fields", rule.name, part, key) if key else ("fields", rule.name, part)
-                said = f"{value!r} is not a status of a lead"
-                yield finding("mapping.bad-status", said, where(*route), did_you_mean(value, STATUSES))
-    if rule.write is WriteRule.NEVER or not rule.values:
-        return
+    words: list[tuple[tuple[str, ...], str]] = [(("values", theirs), ours) for theirs, ours in rule.values]
+    words += [(("write_values", ours), ours) for ours, _ in rule.write_values]
+    words += [(("otherwise",), rule.otherwise)] if rule.otherwise else []
+    for route, word in words:
+        yield from _word_problems(rule, word, where("fields", rule.name, *route))
+    if not rule.values:
+        for key, given in (("write_values", rule.write_values), ("otherwise", rule.otherwise)):
+            if given:
+                said = f"{key!r} without 'values' does nothing"
+                yield finding("mapping.wrong-kind", said, where("fields", rule.name, key), "add 'values', or remove it")
+    elif rule.write is not WriteRule.NEVER:
+        yield from _way_back_problems(rule, where)
+
+
+def _way_back_problems(rule: Rule, where: Where) -> Iterator[Finding]:
+    """Sales values that have no one CRM value, or one that is read as another."""
     chosen = dict(rule.write_values)
     writers: dict[str, list[str]] = {}
     for theirs, ours in rule.values:
@@ -151,21 +178,80 @@ def _map_problems(rule: Rule, where: Where) -> Iterator[Finding]:
     for ours, theirs_all in writers.items():
         if len(theirs_all) > 1 and ours not in chosen:
             said = f"{', '.join(map(repr, theirs_all))} all mean {ours!r}"
-            yield finding("mapping.not-invertible", said, where("fields", rule.name, "values", theirs_all[1]))
+            remedy = f"say which one to write: `write_values: {{{ours}: {theirs_all[0]}}}`, or use `write: never`"
+            place = where("fields", rule.name, "values", theirs_all[1])
+            yield finding("mapping.not-invertible", said, place, remedy)
     back = dict(rule.values)
     for ours, theirs in rule.write_values:
         if back.get(theirs, rule.otherwise) != ours:
-            said = f"{ours!r} would be written as {theirs!r}, which is read as {back.get(theirs, rule.otherwise)!r}"
+            read = back.get(theirs, rule.otherwise)
+            said = f"{ours!r} would be written as {theirs!r}, which is {f'read as {read!r}' if read else 'not read at all'}"
             yield finding("mapping.no-way-back", said, where("fields", rule.name, "write_values", ours))
 
 
+def _word_problems(rule: Rule, word: str, place: Place) -> Iterator[Finding]:
+    """A Sales value of a map or a default that is none."""
+    if rule.kind is Kind.STATUS and word not in STATUSES:
+        yield finding("mapping.bad-status", f"{word!r} is not a status of a lead", place, did_you_mean(word, STATUSES))
+    elif rule.kind is Kind.FLAG and word not in ("true", "false"):
+        yield finding("config.bad-value", f"{word!r} is neither true nor false", place, "use true or false")
+    elif not word:
+        yield finding("config.bad-value", "an empty text is no Sales value here", place, "leave the line out")
+
+
+def _text_problems(rule: Rule, where: Where) -> Iterator[Finding]:
+    """Steps, prefixes and maps that get in each other's way, so that a value would be lost or never be met."""
+    if len(rule.crm) > 1 and rule.kind is Kind.TEXT and (rule.values or rule.prefix):
+        key = "values" if rule.values else "prefix"
+        said = f"{key!r} with several CRM fields has no way back"
+        yield finding("mapping.wrong-kind", said, where("fields", rule.name, key), "map one CRM field, or remove it")
+    if Step.LOWER in rule.steps and Step.UPPER in rule.steps:
+        place = where("fields", rule.name, "steps")
+        yield finding("config.bad-value", "'lower' and 'upper' contradict each other", place, "keep one of the two")
+    elif rule.prefix and not stepped(f"{rule.prefix}x", rule.steps).startswith(rule.prefix):
+        place = where("fields", rule.name, "prefix")
+        yield finding("config.bad-value", "the steps change the prefix", place, "write it as the steps leave it")
+    for theirs, _ in rule.values:
+        if stepped(theirs, rule.steps) != theirs:
+            place = where("fields", rule.name, "values", theirs)
+            said = f"the steps change {theirs!r}, so it is never met"
+            yield finding("config.bad-value", said, place, "write it as the steps leave it")
+
+
+def _default_problems(rule: Rule, where: Where) -> Iterator[Finding]:
+    """Defaults that are no value of the field, or that could not be written."""
+    if rule.default:
+        place = where("fields", rule.name, "default")
+        words = list(_word_problems(rule, rule.default, place))
+        yield from words
+        if not words:
+            try:
+                sales_value(rule, rule.default)
+            except Misread:
+                yield finding("config.bad-value", f"{rule.default!r} is not a {rule.kind.value}", place)
+    if not rule.create_default:
+        return
+    place = where("fields", rule.name, "create_default")
+    if rule.write is WriteRule.NEVER:
+        remedy = "remove it, or use `write: once`"
+        yield finding("mapping.wrong-kind", "'create_default' where nothing is written", place, remedy)
+        return
+    words = list(_word_problems(rule, rule.create_default, place))
+    yield from words
+    if not words:
+        try:
+            writer(rule)(creation_value(rule))
+        except Misread:
+            yield finding("config.bad-value", f"{rule.create_default!r} cannot be written under this entry", place)
+
+
 def _writer_problems(rules: list[Rule], parsed: TenantFile, where: Where) -> Iterator[Finding]:
-    """Two entries that would write one CRM field."""
+    """Two entries that would write one CRM field; amounts may share the field of their currency."""
     first: dict[str, str] = {}
     for rule in rules:
         if rule.write is WriteRule.NEVER:
             continue
-        for crm in rule.sources:
+        for crm in rule.crm:
             if crm in first:
                 said = f"{rule.name!r} and {first[crm]!r} both write {crm!r}"
                 yield finding("mapping.two-writers", said, where("fields", rule.name, key=True))
@@ -182,7 +268,8 @@ def _deed_problems(spec: Spec, where: Where) -> Iterator[Finding]:
     for name, deed, word in (("qualify", spec.qualify, "qualified"), ("disqualify", spec.disqualify, "disqualified")):
         if deed.unsupported or deed.set:
             continue
-        if status is None or status.write is WriteRule.NEVER or status.written_value(word) is None:
+        written = status is not None and status.write is not WriteRule.NEVER
+        if status is None or not written or (status.values and status.written_value(word) is None):
             said = f"{name} would change nothing: no CRM value means {word!r}"
             remedy = f"map `status` with `values` for it, or write `{name}: {{set: …}}`, or `{name}: unsupported`"
             yield finding("mapping.status-missing", said, where(name, key=True), remedy)

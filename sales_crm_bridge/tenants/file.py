@@ -143,7 +143,7 @@ class Entry(Exact):
     """Changes of text, made in both directions."""
     prefix: str | None = Field(default=None, min_length=1, max_length=100)
     """What every CRM value begins with: taken off in reading, put on in writing."""
-    scale: float | None = Field(default=None, gt=0, le=1e12)
+    scale: float | None = Field(default=None, ge=1e-9, le=1e9)
     """Sales' number is the CRM's times this: `0.01` when the CRM counts cents."""
     time: Literal["rfc3339", "date", "epoch_s", "epoch_ms"] | None = None
     """How the CRM writes the time; without it `rfc3339`."""

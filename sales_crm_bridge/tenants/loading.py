@@ -21,6 +21,7 @@ from sales_crm_bridge.secret_refs import SecretMissing
 from sales_crm_bridge.tenants.connecting import Catalogue, connection_of
 from sales_crm_bridge.tenants.entries import spec_of
 from sales_crm_bridge.tenants.file import TenantFile
+from sales_crm_bridge.tenants.salvaging import salvage
 from sales_crm_bridge.tenants.values import (
     ConflictRule,
     Conflicts,
@@ -45,7 +46,7 @@ class Loaded:
 
 def stamp(folder: Path) -> dict[str, str]:
     """A digest of each tenant file's bytes by name: equal stamps, equal files. {} where there is no folder."""
-    return {path.name: _digest(_bytes(path)) for path in _files(folder)}
+    return {path.name: _digest(_bytes(path) or b"") for path in _files(folder)}
 
 
 def _files(folder: Path) -> list[Path]:
@@ -54,11 +55,13 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: Path) -> bytes | None:
+    """The file's bytes, at most one more than a file may have; None if it cannot be read."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            return stream.read(yaml_places.BYTES_MAX + 1)
     except OSError:
-        return b""
+        return None
 
 
 def _digest(raw: bytes) -> str:
@@ -76,14 +79,19 @@ def load(
     """Every ``*.yaml`` of ``folder``, each the file of the tenant it is named after.
 
     ``previous``: the accepted tenants, against which an append-only list and a moved account show. ``passed_us``: up to which time
-    intake has judged a tenant's intents. ``environ``: where ``env:`` references lead (default: the process's environment).
+    intake has judged a tenant's intents (also one that it did not know: it has passed them over); absent: it has judged none.
+    ``environ``: where ``env:`` references lead (default: the process's environment).
     """
     found: list[Finding] = []
     if not folder.is_dir():
         found.append(finding("tenant.no-folder", "the folder is not there", Place(file=str(folder))))
     tenants: dict[str, Tenant] = {}
     for path in _files(folder):
-        tenant, problems = parse(path.read_bytes(), str(path), catalogue, environ=environ)
+        raw = _bytes(path)
+        if raw is None:
+            found.append(finding("yaml.unreadable", "cannot read the file", Place(file=str(path))))
+            continue
+        tenant, problems = parse(raw, str(path), catalogue, environ=environ)
         if tenant is not None:
             if path.stem != tenant.tenant:
                 place = tenant.place("tenant")
@@ -93,8 +101,7 @@ def load(
                 said = f"{tenants[tenant.tenant].file} is for {tenant.tenant!r} too"
                 problems.append(finding("tenant.duplicate", said, tenant.place("tenant")))
             before = (previous or {}).get(tenant.tenant)
-            if before is not None:
-                problems += _changes(tenant, before, (passed_us or {}).get(tenant.tenant, 0))
+            problems += _changes(tenant, before, (passed_us or {}).get(tenant.tenant, 0))
         if tenant is not None and not problems:
             tenants[tenant.tenant] = tenant
         found += problems
@@ -121,27 +128,37 @@ def parse(
     def where(*route: str | int, key: bool = False) -> Place:
         return document.place(route, key=key)
 
+    broken: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
     try:
         parsed = TenantFile.model_validate(document.value)
     except ValidationError as error:
-        return None, found + findings_of(error, TenantFile, locate)
+        found += findings_of(error, TenantFile, locate)
+        rest = salvage(document.value, error)
+        if rest is None:
+            return None, _ordered(found)
+        parsed, broken, dropped = rest.parsed, rest.broken, rest.dropped
     ownership, problems = _ownership(parsed, where)
     found += problems
-    connection, problems = connection_of(
-        parsed, catalogue, where, os.environ if environ is None else environ, follow=secrets
-    )
+    connection = None
+    if "connection" not in broken:
+        connection, problems = connection_of(
+            parsed, catalogue, where, os.environ if environ is None else environ, follow=secrets
+        )
+        found += problems
+    spec, problems = spec_of(parsed, where, dropped | ({"status"} if "fields" in broken else frozenset()))
     found += problems
-    spec, problems = spec_of(parsed, where)
-    found += problems
-    found += _conflict_problems(parsed, where)
-    if found:
-        return None, found
+    if "fields" not in broken:
+        found += _conflict_problems(parsed, dropped, where)
+    if found or connection is None:
+        return None, _ordered(found)
+    text = raw.decode("utf-8-sig")
     pull, push, conflicts = parsed.pull, parsed.push, parsed.conflicts
     tenant = Tenant(
         tenant=parsed.tenant,
         file=file,
-        text=raw.decode("utf-8-sig"),
-        digest=_digest(raw),
+        text=text,
+        digest=_digest(text.encode()),
         ownership=ownership,
         connection=connection,
         mapping=Mapping(spec),
@@ -160,7 +177,7 @@ def parse(
             default=ConflictRule(conflicts.default),
             fields={name: ConflictRule(rule) for name, rule in conflicts.fields.items()},
         ),
-        places=_places(document, parsed),
+        places=document.places(),
     )
     return tenant, found
 
@@ -208,51 +225,48 @@ def _ownership(parsed: TenantFile, where: Any) -> tuple[Ownership, list[Finding]
     return Ownership(tenant=parsed.tenant, spans=spans), found
 
 
-def _conflict_problems(parsed: TenantFile, where: Any) -> list[Finding]:
+def _conflict_problems(parsed: TenantFile, dropped: frozenset[str], where: Any) -> list[Finding]:
+    known = {*parsed.fields, *dropped}
     return [
         finding(
             "mapping.unknown-field",
             f"{name!r} is not mapped",
             where("conflicts", "fields", name, key=True),
-            did_you_mean(name, parsed.fields),
+            did_you_mean(name, known),
         )
         for name in parsed.conflicts.fields
-        if name not in parsed.fields
+        if name not in known
     ]
 
 
-def _places(document: yaml_places.Document, parsed: TenantFile) -> dict[tuple[str, ...], Place]:
-    """Where the things stand that later findings may point at."""
-    routes: list[tuple[str, ...]] = [(), ("tenant",), ("leads",), ("connection",), ("connection", "account")]
-    routes += [
-        ("connection", "credentials"),
-        *(("connection", "credentials", name) for name in parsed.connection.credentials),
-    ]
-    routes += [("fields",), *(("fields", name) for name in parsed.fields)]
-    routes += [("create",), *(("create", name) for name in parsed.create), ("qualify",), ("disqualify",)]
-    return {route: document.place(route) for route in routes}
+def _ordered(found: list[Finding]) -> list[Finding]:
+    return sorted(found, key=lambda one: (one.place, one.code))
 
 
 # --- between files, and between yesterday and today -------------------------------------------------------------------
 
 
-def _changes(tenant: Tenant, before: Tenant, passed_us: int) -> list[Finding]:
-    """What an accepted file may not change."""
+def _changes(tenant: Tenant, before: Tenant | None, passed_us: int) -> list[Finding]:
+    """What an accepted file may not change, and entries that come too late: the intents since were judged without them."""
     found: list[Finding] = []
-    was, now = before.ownership.spans, tenant.ownership.spans
-    if now[: len(was)] != was:
-        said = "the accepted entries were: " + ", ".join(f"{span.owner} from {time_text(span.from_us)}" for span in was)
-        found.append(finding("tenant.leads-changed", said, tenant.place("leads")))
-    else:
-        for span in now[len(was) :]:
-            if span.from_us <= passed_us:
-                said = f"{time_text(span.from_us)} is past: intake has gone by to {time_text(passed_us)}"
-                found.append(finding("tenant.leads-past", said, tenant.place("leads")))
-    if (
-        before.connection.name == tenant.connection.name
-        and before.connection.account_key != tenant.connection.account_key
-    ):
-        said = f"connection {tenant.connection.name!r} was account {before.connection.account!r}"
+    was, now = before.ownership.spans if before is not None else (), tenant.ownership.spans
+    for index, span in enumerate(was):
+        said = f"the accepted entry was {{owner: {span.owner}, from: {time_text(span.from_us)}}}"
+        if index >= len(now):
+            found.append(finding("tenant.leads-changed", f"an entry is gone; {said}", tenant.place("leads")))
+        elif now[index] != span:
+            found.append(finding("tenant.leads-changed", said, tenant.place("leads", str(index))))
+    owner = was[-1].owner if was else Owner.DOMAIN
+    for index, span in enumerate(now[len(was) :], start=len(was)):
+        if span.from_us <= passed_us and span.owner is not owner:
+            said = f"{time_text(span.from_us)} is past: intake has gone by to {time_text(passed_us)}"
+            found.append(finding("tenant.leads-past", said, tenant.place("leads", str(index), "from")))
+        owner = span.owner
+    if before is None:
+        return found
+    one, other = tenant.connection, before.connection
+    if one.name == other.name and one.account_key != other.account_key:
+        said = f"connection {one.name!r} was account {other.account!r} of {other.adapter} at {other.address}"
         found.append(finding("tenant.account-moved", said, tenant.place("connection", "account")))
     return found
 

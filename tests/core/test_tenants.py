@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sales_crm_adapters import CATALOGUE
 
-from sales_crm_bridge import tenants
+from sales_crm_bridge import tenants, yaml_places
 from sales_crm_bridge.errors import ConfigError, Finding
 from sales_crm_bridge.model import FieldDefinition
 from sales_crm_bridge.tenants import Tenant
@@ -72,6 +76,23 @@ def test_the_example_is_good() -> None:
         ("adapter: hubspot", "adapter: hubspot\n  address: http://crm.example", "config.bad-address", "http://crm"),
         ("tenant: acme", "tenant: acme\ntenant: acme", "yaml.duplicate-key", "tenant: acme"),
         ("tenant: acme", "tenant: [acme", "yaml.syntax", "tenant"),
+        ("otherwise: working", "otherwise: wroking", "mapping.bad-status", "otherwise"),
+        ("otherwise: working", "default: fresh", "mapping.bad-status", "default: fresh"),
+        ("  city: city", "  city: {crm: [a, a], join: ' '}", "mapping.two-writers", "[a, a]"),
+        ("  city: city", "  city: {crm: a, join: ' '}", "mapping.wrong-kind", "join"),
+        ("  city: city", "  city: {crm: a, otherwise: x}", "mapping.wrong-kind", "otherwise: x"),
+        ("  city: city", "  city: {crm: a, steps: [lower, upper]}", "config.bad-value", "lower"),
+        ("  city: city", "  city: {crm: a, steps: [lower], prefix: X-}", "config.bad-value", "prefix"),
+        ("  city: city", "  city: {crm: a, steps: [lower], values: {A: b}}", "config.bad-value", "values: {A"),
+        ("  city: city", "  city: {crm: a, write: never, create_default: x}", "mapping.wrong-kind", "create_default"),
+        ("  city: city", "  city: {crm: [a, b], join: ' ', prefix: x}", "mapping.wrong-kind", "prefix"),
+        ("  city: city", "  score: {crm: a, default: many}", "config.bad-value", "many"),
+        ("  city: city", "  score: {crm: a, create_default: many}", "config.bad-value", "many"),
+        ("  city: city", "  score: {crm: a, scale: 0}", "config.out-of-range", "scale"),
+        ("  city: city", "  email_opt_out: {crm: a, values: {A: maybe}}", "config.bad-value", "maybe"),
+        ("  city: city", "  lead_id: a", "mapping.not-mappable", "lead_id: a"),
+        ("  city: city", "  estimated_value: {crm: a, currency: EUR, default: x}", "config.bad-value", "estimated"),
+        ("owner: {parts: {user_id:", "owner: {parts: {user:", "mapping.unknown-field", "owner: {parts"),
     ],
 )
 def test_a_mistake_is_found_with_its_place_and_remedy(old: str, new: str, code: str, at: str) -> None:
@@ -96,12 +117,94 @@ def test_a_status_map_that_cannot_disqualify_is_found() -> None:
     assert read(text + "\ndisqualify: unsupported\n")[0] is not None
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    """Three mistakes, three findings."""
-    text = EXAMPLE.replace("  city: city", "  citty: city").replace("adapter: hubspot", "adapter: hubspott")
-    text = text.replace("env:ACME_HUBSPOT_TOKEN", "env:NOT_THERE")
-    codes = {one.code for one in read(text)[1]}
-    assert {"mapping.unknown-field", "config.unknown-crm"} <= codes
+MISTAKES = [
+    ("  city: city", "  city: {crm: city, wriet: once}", "config.unknown-key"),
+    ("  region: state", "  region: {crm: state, read: maybe}", "config.bad-type"),
+    ("  postal_code: zip", "  postcode: zip", "mapping.unknown-field"),
+    ("NEW: new", "NEW: fresh", "mapping.bad-status"),
+    ("env:ACME_HUBSPOT_TOKEN", "env:NOT_THERE", "config.unresolvable-secret"),
+    ('account: "4242"', "account: 4242", "config.bad-type"),
+    ("in_flight: 4", "in_flight: 0", "config.out-of-range"),
+    ("every: 30s", "every: 30", "config.bad-duration"),
+    ("owner: crm, from: 2026", "owner: domain, from: 2026", "tenant.leads-repeated"),
+    ("email: domain}", "emial: domain}", "mapping.unknown-field"),
+    ("object: contacts", "object: companies", "config.bad-value"),
+]
+
+
+def test_all_mistakes_are_told_at_once_and_nothing_else() -> None:
+    """Mistakes of form do not hide mistakes of meaning, and none of them makes another finding appear."""
+    text = EXAMPLE
+    for old, new, _ in MISTAKES:
+        assert old in text
+        text = text.replace(old, new, 1)
+    found = read(text)[1]
+    assert sorted(one.code for one in found) == sorted(code for _, _, code in MISTAKES)
+    assert [one.place for one in found] == sorted(one.place for one in found)
+
+
+def spots(value: Any) -> list[tuple[Any, Any]]:
+    """Every container of a file's values with each of its keys or indexes."""
+    if not isinstance(value, dict | list):
+        return []
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    return [(value, key) for key in keys] + [spot for key in keys for spot in spots(value[key])]
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(max_size=5),
+    st.lists(st.text(max_size=3), max_size=2),
+    st.dictionaries(st.text(max_size=5), st.text(max_size=3), max_size=2),
+)
+
+
+@given(st.data())
+def test_a_mangled_file_gives_findings_and_never_an_exception(data: st.DataObject) -> None:
+    """Any two values anywhere replaced by anything: a tenant without findings, or findings without a tenant."""
+    document = yaml_places.parse(EXAMPLE.encode(), "acme.yaml").value
+    for _ in range(2):
+        container, key = data.draw(st.sampled_from(spots(document)))
+        container[key] = data.draw(ANYTHING)
+    tenant, found = read(json.dumps(document))
+    assert (tenant is None) is bool(found)
+
+
+def test_what_looks_wrong_and_is_right() -> None:
+    """Two amounts share the field of their currency; a CRM whose statuses have the contract's names needs no map."""
+    text = EXAMPLE.replace(
+        "  city: city", "  estimated_value: {crm: a, currency_crm: c}\n  annual_revenue: {crm: b, currency_crm: c}"
+    )
+    good(text)
+    start, end = text.index("  status:\n"), text.index("  created_at:")
+    tenant = good(f"{text[:start]}  status: stage\n{text[end:]}")
+    assert tenant.mapping.qualify_wire() == {"stage": "qualified"}
+
+
+def test_one_bad_file_does_not_hide_the_others(tmp_path: Path) -> None:
+    """A file that cannot be read and one that is broken are findings; the good one is in force."""
+    write(tmp_path, "acme", EXAMPLE)
+    write(tmp_path, "broken", "tenant: [")
+    (tmp_path / "unreadable.yaml").symlink_to("/proc/self/mem")
+    loaded = tenants.load(tmp_path, CATALOGUE, environ=ENVIRON)
+    assert set(loaded.tenants) == {"acme"}
+    codes = [(Path(one.place.file).name, one.code) for one in loaded.findings]
+    assert codes == [("broken.yaml", "yaml.syntax"), ("unreadable.yaml", "yaml.unreadable")]
+
+
+def test_a_new_tenant_may_not_claim_what_intake_has_passed_over(tmp_path: Path) -> None:
+    """Intents that were left to the domain while the tenant was unknown do not become the CRM's afterwards."""
+    write(tmp_path, "acme", EXAMPLE)
+    loaded = tenants.load(tmp_path, CATALOGUE, passed_us={"acme": 1_790_000_000_000_000}, environ=ENVIRON)
+    assert [(one.code, one.place.line) for one in loaded.findings] == [
+        ("tenant.leads-past", line_of(EXAMPLE, "owner: crm"))
+    ]
+    assert set(
+        tenants.load(tmp_path, CATALOGUE, passed_us={"acme": 1_700_000_000_000_000}, environ=ENVIRON).tenants
+    ) == {"acme"}
 
 
 def write(folder: Path, name: str, text: str) -> None:
@@ -196,6 +299,6 @@ def test_the_mapping_is_compared_with_the_crms_own_fields() -> None:
     assert found == {
         ("mapping.crm-field-unknown", line_of(EXAMPLE, "job_title")),
         ("mapping.crm-field-read-only", line_of(EXAMPLE, "phone: phone")),
-        ("mapping.crm-option-unknown", line_of(EXAMPLE, "crm: hs_lead_status")),
+        ("mapping.crm-option-unknown", line_of(EXAMPLE, "UNQUALIFIED: disqualified")),
         ("mapping.crm-field-required", line_of(EXAMPLE, "email: email")),
     }

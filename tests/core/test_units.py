@@ -1,0 +1,71 @@
+"""Durations and times as people write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sales_crm_bridge.units import duration_text, seconds, time_text, time_us
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("500ms", 0.5),
+        ("30s", 30),
+        ("1.5s", 1.5),
+        ("15m", 900),
+        ("1h30m", 5400),
+        ("7d", 604_800),
+        ("1d2h3m4s5ms", 93_784.005),
+    ],
+)
+def test_a_duration_is_a_number_with_a_unit(text: str, value: float) -> None:
+    """Minutes are not milliseconds, and parts add up."""
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1s1m", "1 s", "1.5m", "30S", "1e3s", "٣s", "5s\n"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    """No unit, no number, a wrong order, another alphabet."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the text itself is the message
+        seconds(text)
+
+
+@given(st.integers(0, 10**12))
+def test_a_duration_is_written_as_it_is_read(milliseconds: int) -> None:
+    """seconds(duration_text(x)) == x."""
+    assert seconds(duration_text(milliseconds / 1000)) == milliseconds / 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "2026-01-01T00:00Z",
+        "2026-13-01T00:00:00Z",
+        "now",
+        "2026-01-01T00:00:00+0100",
+        "2026-01-01T00:00:00Z\n",
+    ],
+)
+def test_a_time_without_a_zone_is_refused(text: str) -> None:
+    """RFC 3339, whole."""
+    with pytest.raises(ValueError):  # noqa: PT011 - the text itself is the message
+        time_us(text)
+
+
+def test_zones_and_fractions_count() -> None:
+    """One moment, written in three ways; digits past the microsecond are cut."""
+    assert (
+        time_us("2026-01-01T00:00:00Z") == time_us("2026-01-01T01:00:00+01:00") == time_us("2025-12-31t23:00:00-01:00")
+    )
+    assert time_us("2026-01-01T00:00:00.1234567Z") == 1_767_225_600_123_456
+
+
+@given(st.integers(-(10**16), 2 * 10**17))
+def test_a_time_is_written_as_it_is_read(value_us: int) -> None:
+    """time_us(time_text(x)) == x, to the microsecond."""
+    assert time_us(time_text(value_us)) == value_us
