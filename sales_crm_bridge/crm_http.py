@@ -152,8 +152,9 @@ class Rim:
     async def close(self) -> None:
         """Let go of timers and connections, after a sign-in under way has been saved."""
         await self._caller.close()
-        if isinstance(self._transport, HttpxTransport):
-            await self._transport.close()
+        close = getattr(self._transport, "close", None)
+        if close is not None:
+            await close()
 
     # --- outcomes -----------------------------------------------------------------------------------------------------
 

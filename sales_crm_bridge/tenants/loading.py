@@ -153,7 +153,6 @@ def parse(
     if found or connection is None:
         return None, _ordered(found)
     text = raw.decode("utf-8-sig")
-    pull, push, conflicts = parsed.pull, parsed.push, parsed.conflicts
     tenant = Tenant(
         tenant=parsed.tenant,
         file=file,
@@ -162,24 +161,12 @@ def parse(
         ownership=ownership,
         connection=connection,
         mapping=Mapping(spec),
-        pull=PullRules(
-            every_s=pull.every_s,
-            page_size=pull.page_size,
-            horizon_s=pull.horizon_s,
-            second_pass_s=pull.second_pass_s,
-            removed_every_s=pull.removed_every_s,
-            audit_every_s=pull.audit_every_s,
-        ),
-        push=PushRules(
-            batch=push.batch, attempts_max=push.attempts_max or 0, refuse_behind=push.after_parked == "refuse"
-        ),
-        conflicts=Conflicts(
-            default=ConflictRule(conflicts.default),
-            fields={name: ConflictRule(rule) for name, rule in conflicts.fields.items()},
-        ),
+        pull=_pull_rules(parsed),
+        push=_push_rules(parsed),
+        conflicts=_conflicts(parsed),
         places=document.places(),
     )
-    return tenant, found
+    return tenant, []
 
 
 def reaccept(text: str, name: str, catalogue: Catalogue) -> Tenant:
@@ -223,6 +210,29 @@ def _ownership(parsed: TenantFile, where: Any) -> tuple[Ownership, list[Finding]
             said = f"the leads belong to {spans[index].owner} already"
             found.append(finding("tenant.leads-repeated", said, where("leads", index, "owner")))
     return Ownership(tenant=parsed.tenant, spans=spans), found
+
+
+def _pull_rules(parsed: TenantFile) -> PullRules:
+    part = parsed.pull
+    return PullRules(
+        every_s=part.every_s,
+        page_size=part.page_size,
+        horizon_s=part.horizon_s,
+        second_pass_s=part.second_pass_s,
+        removed_every_s=part.removed_every_s,
+        audit_every_s=part.audit_every_s,
+    )
+
+
+def _push_rules(parsed: TenantFile) -> PushRules:
+    part = parsed.push
+    return PushRules(batch=part.batch, attempts_max=part.attempts_max or 0, refuse_behind=part.after_parked == "refuse")
+
+
+def _conflicts(parsed: TenantFile) -> Conflicts:
+    part = parsed.conflicts
+    fields = {name: ConflictRule(rule) for name, rule in part.fields.items()}
+    return Conflicts(default=ConflictRule(part.default), fields=fields)
 
 
 def _conflict_problems(parsed: TenantFile, dropped: frozenset[str], where: Any) -> list[Finding]:
