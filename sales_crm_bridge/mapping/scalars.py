@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.mapping.rules import Step, TimeForm
@@ -95,9 +95,9 @@ def time_of(value: Scalar, form: TimeForm) -> tuple[int, int]:
             past = moment - _EPOCH
             return past.days * 86_400 + past.seconds, past.microseconds * 1_000
         thousandths = number(text_of(value)) * (1 if form is TimeForm.EPOCH_MS else 1_000)
-        seconds, rest = divmod(thousandths, 1_000)
-        _EPOCH + timedelta(seconds=int(seconds))  # raises if the contract's timestamp could not hold it
-        return int(seconds), int(rest * 1_000_000)
+        seconds = int((thousandths / 1_000).to_integral_value(ROUND_FLOOR))
+        _EPOCH + timedelta(seconds=seconds)  # raises if the contract's timestamp could not hold it
+        return seconds, int((thousandths - seconds * 1_000) * 1_000_000)
     except (ValueError, OverflowError):
         raise Misread("bad-time") from None
 
