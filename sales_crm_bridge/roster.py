@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sales_crm_bridge import gate, tenants
+from sales_crm_bridge import contract, gate, tenants
 from sales_crm_bridge.errors import Finding
 from sales_crm_bridge.intake import Tenancy
 from sales_crm_bridge.observe import lease_name
@@ -15,7 +16,6 @@ from sales_crm_bridge.state import TenantRow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from pathlib import Path
 
     from sales_crm_bridge.ports import Clock, Ledger
     from sales_crm_bridge.state import Fence
@@ -80,8 +80,11 @@ class Roster:
         accepted = {name: row for name, row in rows.items() if not row.retired_us}
         previous = {name: tenants.reaccept(row.text, name, self._catalogue) for name, row in accepted.items()}
         now_us = self._clock.now_us()
+        # Once intake has read anything, a tenant that is new here cannot have owned the past: its intents were passed over.
+        begun = await self._ledger.places(contract.INTENT_TOPIC)
+        judged = {*previous, *(Path(name).stem for name in stamp)} if begun else {*previous}
         loaded = tenants.load(
-            self._folder, self._catalogue, previous=previous, passed_us=dict.fromkeys(previous, now_us)
+            self._folder, self._catalogue, previous=previous, passed_us=dict.fromkeys(sorted(judged), now_us)
         )
         self._tell(loaded.findings)
         before = self._tenants

@@ -8,8 +8,10 @@ from typing import Any, cast
 import pytest
 from sales_crm_adapters import CATALOGUE
 
+from sales_crm_bridge import contract
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.roster import Roster
+from sales_crm_bridge.state import Intake
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config" / "tenants" / "acme.yaml").read_text()
@@ -83,6 +85,22 @@ async def test_a_retired_tenant_is_told_from_an_unknown_one_and_comes_back_with_
     assert not one.tenants()
     assert one.tenancy().ownership["acme"].retired_us == NOW_US
     (tmp_path / "acme.yaml").write_text(EXAMPLE + "# once more\n")
+    await one.refresh()
+    assert set(one.tenants()) == {"acme"}
+    await ledger.close()
+
+
+async def test_a_new_tenant_may_not_own_a_past_that_intake_has_gone_by(tmp_path: Path) -> None:
+    """Its earlier intents were passed over as an unknown tenant's: a past entry is refused, a coming one is not."""
+    ledger = await open_ledger("sqlite://:memory:")
+    offsets = {(contract.INTENT_TOPIC, 0): 5}
+    await ledger.take(Intake(rows=(), dead=(), offsets=offsets, now_us=NOW_US))
+    one = roster(tmp_path, ledger)
+    (tmp_path / "acme.yaml").write_text(EXAMPLE)
+    assert await one.refresh() == set()
+    assert {finding.code for finding in one.findings} == {"tenant.leads-past"}
+    coming = EXAMPLE.replace("2026-01-01T00:00:00Z", "2030-01-01T00:00:00Z")
+    (tmp_path / "acme.yaml").write_text(coming)
     await one.refresh()
     assert set(one.tenants()) == {"acme"}
     await ledger.close()
