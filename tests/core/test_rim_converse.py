@@ -145,6 +145,20 @@ def test_a_wish_longer_than_a_conversation_ends_it_until_then() -> None:
     play(scene, Script((503, {"retry-after": "21600"}, b"")))
 
 
+def test_an_answer_that_would_be_too_large_again_is_not_asked_for_again() -> None:
+    """One request; the error says what to change; the breaker does not count it, since the CRM answered."""
+
+    async def scene(world: World) -> None:
+        for _ in range(3):
+            with pytest.raises(CrmUnavailable, match="no whole answer") as caught:
+                await world.rim.converse(saying(get()), purpose="pull")
+            assert "body_bytes_max" in caught.value.remedy
+        assert len(world.far.seen) == 3
+        assert world.rim.state().breaker == "closed"
+
+    play(scene, Script(AnswerLost("http.body-too-large", hopeless=True)), breaker_faults=2)
+
+
 def test_calls_of_one_tuple_are_made_at_the_same_time_and_answered_in_order() -> None:
     """The slowest call bounds the whole, and replies come in the order of the calls whatever order they arrive in."""
 

@@ -113,6 +113,19 @@ def test_a_token_that_dies_in_the_middle_of_a_page_walk_is_renewed_unseen() -> N
     oauth(scene, crm)
 
 
+def test_a_replay_after_a_renewal_is_not_one_of_the_tries() -> None:
+    """Even an account that allows a single try gets its replay."""
+    crm = Tokens()
+
+    async def scene(world: World) -> None:
+        await world.rim.converse(saying(get()), purpose="pull")
+        crm.access.clear()
+        (reply,) = await world.rim.converse(saying(post()), purpose="push")
+        assert isinstance(reply, HttpReply)
+
+    oauth(scene, crm, tries_max=1)
+
+
 def test_a_second_401_in_a_row_stops_the_connection() -> None:
     """One refresh, one replay, no loop; a person must act."""
     crm = Tokens()
