@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from sales_crm_bridge import console, contract, observe, operate
-from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_OK, EXIT_RUNTIME, BridgeError, ConfigError
+from sales_crm_bridge import checkup, console, contract, observe, operate
+from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME, BridgeError, ConfigError
+from sales_crm_bridge.once import sync_once
 from sales_crm_bridge.settings import load as load_settings
 
 if TYPE_CHECKING:
@@ -36,18 +37,40 @@ SECRETS = click.option(
     help="A folder with one secret setting in each file.",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+EXIT_INTERRUPTED = 130
+"""What a shell calls the end by SIGINT."""
+
 DEFAULT_CONFIG = Path("config/bridge.yaml")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_CODES = f"""
+
+\b
+Exit codes:
+  {EXIT_OK:>3}  ok
+  {EXIT_RUNTIME:>3}  something failed at run time
+  {EXIT_CONFIG:>3}  the configuration, or the command line, is wrong
+  {EXIT_ENVIRONMENT:>3}  Kafka, the ledger or the machine is not as needed
+  {EXIT_INTERRUPTED:>3}  interrupted, by Ctrl-C"""
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(("\b", "Examples:", *(f"  sales-crm-bridge {line}" for line in lines)))
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_examples("demo", "check", "check --online", "run", "status --watch") + EXIT_CODES,
+)
 def cli() -> None:
     """Keep a Sales domain's leads in an external CRM: nothing lost, nothing doubled.
 
     Start with `demo`, which needs nothing but this program. For a deployment: write `config/bridge.yaml` and one file per tenant
-    under `config/tenants/`, then `check`, `check --online`, `migrate`, `run`.
+    under `config/tenants/`; then `check` and `check --online` until they find nothing, `migrate`, and `run`. `status` shows how
+    it goes, from any machine that reaches the ledger.
 
-    Exit codes: 0 ok, 1 something failed at run time, 2 the configuration is wrong, 3 Kafka, the ledger or the machine is not
-    as needed.
+    Every setting can also come from the environment (SALES_CRM_BRIDGE_LOG__LEVEL=debug), which wins over the file, or from a
+    secret file under --secrets.
     """
 
 
@@ -63,64 +86,79 @@ def _run(main: Coroutine[Any, Any, int]) -> None:
     sys.exit(asyncio.run(main))
 
 
+def _until_told() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    return stop
+
+
 def _print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-@cli.command()
+@cli.command(epilog=_examples("demo", "demo --keep", "demo --json"))
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards, and say how to play with it.")
 @AS_JSON
 def demo(*, keep: bool, as_json: bool) -> None:
-    """Show the main job in one go: 500 leads, people's edits, intents, facts, and both sides compared.
+    """Show the main job in one go, with nothing but this program.
 
+    500 leads are imported, people work in the CRM, clients of Sales utter intents, facts come of it, and both sides are compared.
     Everything is inside this process: a HubSpot with the vices of the real one, Kafka, and a SQLite ledger in a temporary folder.
+    Nothing of a deployment is read or touched. It takes about ten seconds; exit code 1 if the two sides differ in the end.
     """
     from sales_crm_bridge.demo import story  # noqa: PLC0415 - the demo's parts are not for production
 
     observe.log_to_stderr("error", "text")
-    _run(story.play(console.Console(as_json=as_json), keep=keep))
+
+    async def main() -> int:
+        return await story.play(console.Console(as_json=as_json), keep=keep, stop=_until_told())
+
+    _run(main())
 
 
-@cli.command()
+@cli.command(epilog=_examples("run", "run -c /etc/bridge/bridge.yaml --secrets /run/secrets"))
 @CONFIG
 @SECRETS
 def run(*, config: Path | None, secrets: Path | None) -> None:
-    """Run the bridge until SIGTERM or SIGINT, then drain: finish the steps under way, publish what waits, give back the leases."""
+    """Run the bridge until SIGTERM or SIGINT.
+
+    Then it drains within `service.drain` (25 s): finishes the steps under way, publishes the facts that wait, and gives back
+    its leases. After a crash the next process goes on where this one stopped. Any number of replicas may share one PostgreSQL.
+    """
     settings = _settings(config, secrets)
 
     async def main() -> int:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, stop.set)
-        await operate.run(settings, stop)
+        await operate.run(settings, _until_told())
         return EXIT_OK
 
     _run(main())
 
 
-@cli.command()
+@cli.command(epilog=_examples("check", "check --online", "check -c staging/bridge.yaml --json"))
 @CONFIG
 @SECRETS
 @click.option("--online", is_flag=True, help="Also ask each CRM, Kafka and the ledger.")
 @AS_JSON
 def check(*, config: Path | None, secrets: Path | None, online: bool, as_json: bool) -> None:
-    """Report every problem of every file at once, with file, line, column, code and remedy.
+    """Report every problem of every file at once.
 
-    With --online it also signs in to each CRM, compares the mapping with the CRM's own field definitions, reports rights, clock
-    skew and quota, and whether Kafka's topics and rights and the ledger's schema are as needed. It changes nothing.
+    Each comes with file, line, column, code and remedy. With --online it also signs in to each CRM, compares the mapping with
+    the CRM's own field definitions, reports rights, clock skew and quota, and whether Kafka's topics and rights and the ledger's
+    schema are as needed. It changes nothing. Exit code 2 if anything is found.
     """
     try:
         settings = _settings(config, secrets)
     except ConfigError as error:
-        _show_check(operate.CheckReport(findings=error.findings, tenants=()), as_json=as_json)
-    report = operate.check_files(settings)
+        _show_check(checkup.CheckReport(findings=error.findings, tenants=()), as_json=as_json)
+    report = checkup.check_files(settings)
     if online:
-        report = asyncio.run(operate.check_online(settings, report))
+        report = asyncio.run(checkup.check_online(settings, report))
     _show_check(report, as_json=as_json)
 
 
-def _show_check(report: operate.CheckReport, *, as_json: bool) -> NoReturn:
+def _show_check(report: checkup.CheckReport, *, as_json: bool) -> NoReturn:
     if as_json:
         _print_json(report.to_json())
     else:
@@ -128,22 +166,23 @@ def _show_check(report: operate.CheckReport, *, as_json: bool) -> NoReturn:
     sys.exit(EXIT_CONFIG if report.findings else EXIT_OK)
 
 
-@cli.command()
+@cli.command(epilog=_examples("sync --once", "sync --once --tenant acme --json"))
 @CONFIG
 @SECRETS
 @click.option("--once", is_flag=True, required=True, help="Read every feed to its present end, then stop.")
 @click.option("--tenant", "only", multiple=True, help="Only this tenant (may be repeated).")
 @AS_JSON
 def sync(*, config: Path | None, secrets: Path | None, once: bool, only: tuple[str, ...], as_json: bool) -> None:  # noqa: ARG001
-    """Pull every tenant's CRM once, publish what was found, and stop; open commands are carried out as well.
+    """Pull every tenant's CRM once, publish, and stop.
 
-    It resumes where the last run or sync stopped. Another process that holds an account's lease keeps it: that is reported.
+    Open commands are carried out as well. It resumes where the last run or sync stopped. Another process that holds an account's
+    lease keeps it: that is reported. Exit code 1 if a tenant was not read to its end, or a fact not published.
     """
     settings = _settings(config, secrets)
 
     async def main() -> int:
         with console.Console(as_json=as_json).progress() as progress:
-            outcome = await operate.sync_once(settings, frozenset(only), progress)
+            outcome = await sync_once(settings, frozenset(only), progress)
         if as_json:
             _print_json(outcome.to_json())
         else:
@@ -153,18 +192,22 @@ def sync(*, config: Path | None, secrets: Path | None, once: bool, only: tuple[s
     _run(main())
 
 
-@cli.command()
+@cli.command(epilog=_examples("status", "status --watch", "status --json", "status --live"))
 @CONFIG
 @SECRETS
 @AS_JSON
-@click.option("--watch", is_flag=True, help="Show it again every two seconds.")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds; with --json, one line each time.")
 @click.option(
     "--live",
     is_flag=True,
     help="Only say whether a process is alive, by its exit code (for a container's health check).",
 )
 def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: bool, live: bool) -> None:
-    """Show how every connection stands: state, lag, open commands, dead letters, gaps, outbox; from the ledger alone."""
+    """Show how every connection stands.
+
+    State, lag, open commands, dead letters, gaps, outbox: all of it is read from the ledger, so it can be asked on any machine
+    that reaches that, also while nothing runs. Beneath the tables stands what is wrong, with its code and remedy.
+    """
     settings = _settings(config, secrets)
 
     async def main() -> int:
@@ -172,10 +215,12 @@ def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: b
             report = await operate.status(settings)
             if live:
                 return EXIT_OK if report["processes"] else EXIT_RUNTIME
-            if as_json:
-                _print_json(report)
-            else:
+            if not as_json:
                 console.Console().status(report, clear=watch)
+            elif watch:
+                click.echo(json.dumps(report, ensure_ascii=False))
+            else:
+                _print_json(report)
             if not watch:
                 return EXIT_OK
             await asyncio.sleep(2)
@@ -183,13 +228,17 @@ def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: b
     _run(main())
 
 
-@cli.command()
+@cli.command(epilog=_examples("gate", "gate --tenant acme --json"))
 @CONFIG
 @SECRETS
 @click.option("--tenant", "only", help="This tenant alone.")
 @AS_JSON
 def gate(*, config: Path | None, secrets: Path | None, only: str | None, as_json: bool) -> None:
-    """Print who handles a tenant's Lead intents, and since when; --json prints what the Sales domain must do."""
+    """Print who handles a tenant's Lead intents, and since when.
+
+    It is read from the tenants' files. --json prints what the Sales domain must do: the other half of the gate, so that every
+    intent is handled by exactly one of the two.
+    """
     tenants = operate.tenants_of(_settings(config, secrets), only)
     if as_json:
         _print_json(operate.gate_json(tenants))
@@ -197,11 +246,15 @@ def gate(*, config: Path | None, secrets: Path | None, only: str | None, as_json
         console.Console().gate(tenants)
 
 
-@cli.command()
+@cli.command(epilog=_examples("migrate", "migrate -c /etc/bridge/bridge.yaml"))
 @CONFIG
 @SECRETS
 def migrate(*, config: Path | None, secrets: Path | None) -> None:
-    """Bring the ledger's schema up to date. The previous version of the program may be at work meanwhile."""
+    """Bring the ledger's schema up to date.
+
+    The previous version of the program may be at work meanwhile. Applied steps are named; again: nothing. An embedded SQLite
+    ledger is brought up to date by every verb that opens it.
+    """
     settings = _settings(config, secrets)
 
     async def main() -> int:
@@ -212,17 +265,17 @@ def migrate(*, config: Path | None, secrets: Path | None) -> None:
     _run(main())
 
 
-@cli.group()
+@cli.group(epilog=_examples("tenant list", "tenant retire acme"))
 def tenant() -> None:
     """Look at the tenants in force, or put one out of force."""
 
 
-@tenant.command("list")
+@tenant.command("list", epilog=_examples("tenant list", "tenant list --json"))
 @CONFIG
 @SECRETS
 @AS_JSON
 def tenant_list(*, config: Path | None, secrets: Path | None, as_json: bool) -> None:
-    """List the tenants that the ledger has in force, whether or not their file is still there."""
+    """List the tenants that the ledger has accepted, retired ones too, whether or not their file is still there."""
     settings = _settings(config, secrets)
 
     async def main() -> int:
@@ -236,16 +289,22 @@ def tenant_list(*, config: Path | None, secrets: Path | None, as_json: bool) -> 
     _run(main())
 
 
-@tenant.command("retire")
+@tenant.command("retire", epilog=_examples("tenant retire acme", "tenant retire acme --yes"))
 @CONFIG
 @SECRETS
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: bool) -> None:
-    """Put tenant NAME out of force: from now on the domain handles its Lead intents. Remove its file first."""
+    """Put tenant NAME out of force: from now on the domain handles its Lead intents.
+
+    Remove its file as well. A file that is there unchanged does not bring the tenant back; a changed one does.
+    """
     settings = _settings(config, secrets)
-    if not yes:
-        click.confirm(f"Retire {name}? Its open commands stay in the ledger and are not carried out.", abort=True)
+    if not yes and not click.confirm(
+        f"Retire {name}? Its open commands stay in the ledger and are not carried out.", err=True
+    ):
+        click.echo("nothing was done", err=True)
+        sys.exit(EXIT_RUNTIME)
 
     async def main() -> int:
         if await operate.retire(settings, name):
@@ -257,10 +316,10 @@ def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: 
     _run(main())
 
 
-@cli.command()
+@cli.command(epilog=_examples("version", "version --json"))
 @AS_JSON
 def version(*, as_json: bool) -> None:
-    """Print the versions of the program and of the contract it speaks."""
+    """Print the versions of program and contract."""
     parts = {"sales-crm-bridge": installed_version("sales-crm-bridge"), "contract": contract.SCHEMA_VERSION}
     if as_json:
         _print_json(parts)
@@ -273,7 +332,8 @@ def main(args: list[str] | None = None) -> None:
     try:
         cli.main(args=args, prog_name="sales-crm-bridge", standalone_mode=False)
     except click.exceptions.Abort:
-        sys.exit(130)
+        click.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_CONFIG)

@@ -1,27 +1,47 @@
-"""What people see on a terminal: tables and progress, plain where it is piped. Nothing here holds a person's data."""
+"""What people see on a terminal: tables and progress, plain where it is piped. Nothing here holds a person's data.
+
+On a terminal: tables as wide as it is, or one block a row where it is too narrow for them; colours unless ``NO_COLOR`` is set.
+Elsewhere: one line a row with tabs between the cells, for grep, cut and awk.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from sales_crm_bridge.gate import decision_table
-from sales_crm_bridge.units import time_text
+from sales_crm_bridge.units import duration_text, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from sales_crm_bridge.checkup import CheckReport
     from sales_crm_bridge.errors import Finding
-    from sales_crm_bridge.operate import CheckReport, SyncOutcome
+    from sales_crm_bridge.once import SyncOutcome
     from sales_crm_bridge.tenants import Tenant
 
 _COLOURS = {"ok": "green", "quota": "yellow", "unavailable": "yellow", "stopped": "red", "new": "dim"}
+
+
+def plain(text: object) -> str:
+    """``text`` on one line and without what steers a terminal: a CRM's words, a file's name or a lead's id may hold anything."""
+    return "".join(" " if unicodedata.category(sign) in _STEERING else sign for sign in str(text))
+
+
+_WORD = 16
+"""Cells: a longer word (a digest, an id) may be folded."""
+
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's controls (ESC, tab, new line), formats (which can turn the direction of writing), halves and line separators."""
 
 
 class Told:
@@ -37,7 +57,7 @@ class Told:
             return
         key = (tenant, feed)
         if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(f"{tenant} {feed}", total=total)
+            self._tasks[key] = self._progress.add_task(plain(f"{tenant} {feed}"), total=total)
         self._progress.update(self._tasks[key], completed=read)
 
 
@@ -51,21 +71,44 @@ class Console:
 
     def say(self, text: str, style: str = "") -> None:
         """One line of text."""
-        self._out.print(Text(text, style=style), soft_wrap=True)
+        self._line(Text(plain(text), style=style))
+
+    def heading(self, text: str) -> None:
+        """The line above what belongs together."""
+        self._line(Text(plain(text), style="bold"))
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A table of short texts; on a pipe, tab-separated lines under a heading."""
+        """A table of short texts under its title; a cell is a text, or a ``Text`` with its colour."""
+        self.heading(title)
+        cells = [[_cell(cell) for cell in row] for row in rows]
         if not self._out.is_terminal:
-            self._out.print(Text(title), soft_wrap=True)
-            for row in (columns, *rows):
-                self._out.print(Text("\t".join(str(cell) for cell in row)), soft_wrap=True)
+            for row in ([Text(name) for name in columns], *cells):
+                self._line(Text("\t").join(row))
             return
-        table = Table(title=title, title_justify="left", header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+        widths = [_readable([name, *(row[place].plain for row in cells)]) for place, name in enumerate(columns)]
+        if sum(widths) + 3 * len(columns) + 1 > self._out.width:
+            self._blocks(columns, cells)
+            return
+        table = Table(header_style="bold")
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(column, overflow="fold", min_width=width)
+        for row in cells:
+            table.add_row(*row)
         self._out.print(table)
+
+    def _blocks(self, columns: Sequence[str], cells: Sequence[Sequence[Text]]) -> None:
+        """The rows of a table for which the terminal is too narrow, each as a block of lines."""
+        for row in cells:
+            for number, (name, cell) in enumerate(zip(columns, row, strict=True)):
+                self._out.print(Text.assemble("  " if number else "- ", (f"{name}: ", "dim"), cell))
+
+    def _line(self, text: Text) -> None:
+        if self._out.is_terminal:
+            self._out.print(text, soft_wrap=True)
+        elif not self._out.quiet:
+            # rich makes blanks of tabs.
+            self._out.file.write(f"{text.plain}\n")
+            self._out.file.flush()
 
     @contextmanager
     def progress(self) -> Iterator[Told]:
@@ -81,62 +124,75 @@ class Console:
 
     def check(self, report: CheckReport) -> None:
         """What ``check`` looked at and found."""
-        for one in report.tenants:
-            self.table(f"tenant {one.tenant}", ("what", "how it is"), one.lines)
+        asked = list(dict.fromkeys(what for one in report.tenants for what, _ in one.lines))
+        if report.tenants:
+            told = [(one.tenant, dict(one.lines)) for one in report.tenants]
+            rows = [[tenant, *(lines.get(what, "") for what in asked)] for tenant, lines in told]
+            self.table("tenants", ("tenant", *asked), rows)
         self.findings(report.findings)
         if not report.findings:
             self.say("no problems found", "green")
 
     def findings(self, findings: Sequence[Finding]) -> None:
-        """Every finding with its place and remedy, file by file."""
+        """Every finding with its code, place and remedy, under the file or thing in which it is."""
         ordered = sorted(findings, key=lambda one: (one.place, one.code))
-        for _, group in groupby(ordered, key=lambda one: one.place.file):
-            for one in group:
-                self._out.print(
-                    Text.assemble((f"[{one.code}]", "bold red"), f" {one.place}: {one.message}"), soft_wrap=True
-                )
-                self._out.print(Text(f"  Fix: {one.remedy}"), soft_wrap=True)
+        for file, group in groupby(ordered, key=lambda one: one.place.file):
+            here = list(group)
+            self.heading(f"{file}: {_count(len(here), 'problem')}")
+            for one in here:
+                self._line(Text.assemble((f"[{plain(one.code)}]", "bold red"), plain(f" {one.place}: {one.message}")))
+                self.say(f"  Fix: {one.remedy}")
         if ordered:
-            self.say(f"{len(ordered)} problem{'s' if len(ordered) > 1 else ''}", "bold")
+            self.heading(f"{_count(len(ordered), 'problem')} in all")
 
     def sync(self, outcome: SyncOutcome) -> None:
         """What ``sync --once`` did."""
         rows = [
-            (one.tenant, one.read, one.changed, one.removed, one.trouble or "read to the end")
+            (one.tenant, one.read, one.changed, one.removed, one.trouble or Text("read to the end", "green"))
             for one in outcome.tenants
         ]
         self.table("sync", ("tenant", "read", "changed", "removed", "outcome"), rows)
         self.say(f"{outcome.published} facts published, {outcome.waiting} waiting")
 
     def status(self, report: Mapping[str, Any], *, clear: bool = False) -> None:
-        """How every connection stands."""
+        """How every connection stands, how far each of its feeds is read, and what a person must do."""
         if clear and self._out.is_terminal:
             self._out.clear()
-        rows = []
-        for one in report["connections"]:
-            failing = [name for name, feed in one["feeds"].items() if feed.get("failures")]
-            commands = one["commands"]
-            rows.append(
-                (
-                    one["tenant"],
-                    f"{one['crm']}/{one['account']}",
-                    Text(one["state"], style=_COLOURS.get(one["state"], "")),
-                    one["since"][:19],
-                    one["holder"][:8] or "nobody",
-                    f"{commands['open']} open, {commands['unknown']} unknown, {commands['parked']} parked",
-                    ", ".join(failing) or "all read",
-                    f"{one['dead_letters']} / {one['gaps']}",
-                )
+        connections = report["connections"]
+        rows = [
+            (
+                one["tenant"],
+                f"{one['crm']}/{one['account']}",
+                Text(one["state"], _COLOURS.get(one["state"], "")),
+                f"{one['since'][:19]}Z" if one["since"] else "",
+                one["holder"][:8] or "nobody",
+                *(_warned(one["commands"][name], name != "open") for name in ("open", "unknown", "parked")),
+                _warned(one["dead_letters"]),
+                _warned(one["gaps"]),
             )
-        columns = ("tenant", "account", "state", "since", "held by", "commands", "feeds", "dead letters / gaps")
+            for one in connections
+        ]
+        counts = ("open", "unknown", "parked", "dead letters", "gaps")
+        columns = ("tenant", "account", "state", "since", "held by", *counts)
         self.table(f"connections at {report['at'][:19]}Z", columns, rows)
-        outbox = report["outbox"]
-        self.say(
-            f"outbox: {outbox['facts']} facts, oldest {outbox['oldest_s']} s; processes: {len(report['processes'])}"
-        )
-        for one in report["connections"]:
+        feeds = [
+            _feed(one["tenant"], name, feed, report["at"])
+            for one in connections
+            for name, feed in one["feeds"].items()
+            if feed
+        ]
+        if feeds:
+            self.table("feeds", ("tenant", "feed", "run", "now", "read up to", "next", "failures"), feeds)
+        outbox, processes = report["outbox"], report["processes"]
+        oldest = f", the oldest for {duration_text(outbox['oldest_s'])}" if outbox["facts"] else ""
+        self.say(f"outbox: {_count(outbox['facts'], 'fact')}{oldest}")
+        self.say(f"processes: {len(processes)}{''.join(f' {name[:8]}' for name in processes)}")
+        self.say(f"dead letters: {report['dead_letters']}, gaps: {report['gaps']}")
+        for one in connections:
             if one["code"]:
-                self.say(f"[{one['code']}] {one['tenant']}: {one['message']}")
+                self._line(
+                    Text.assemble((f"[{one['code']}]", "bold red"), plain(f" {one['tenant']}: {one['message']}"))
+                )
                 self.say(f"  Fix: {one['remedy'] or 'none is needed: it is tried again by itself'}")
 
     def gate(self, tenants: Sequence[Tenant]) -> None:
@@ -161,3 +217,36 @@ class Console:
         """The tenants that the ledger has accepted."""
         columns = ("tenant", "connection", "crm", "account", "accepted", "retired")
         self.table("tenants", columns, [[row[name] for name in columns] for row in rows])
+
+
+def _cell(cell: object) -> Text:
+    return Text(plain(cell.plain), cell.style) if isinstance(cell, Text) else Text(plain(cell))
+
+
+def _readable(texts: Sequence[str]) -> int:
+    """The width at which a column can still be read: its longest word stands on one line, unless that word is very long."""
+    return min(_WORD, max((cell_len(word) for text in texts for word in text.split()), default=1))
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _warned(number: int, bad: bool = True) -> Text:  # noqa: FBT001, FBT002 - a colour, not a mode
+    return Text(str(number), "yellow" if number and bad else "")
+
+
+def _feed(tenant: str, name: str, feed: Mapping[str, Any], at: str) -> tuple[object, ...]:
+    behind_s = 0.0
+    if feed["read_to"]:
+        behind_s = (datetime.fromisoformat(at) - datetime.fromisoformat(feed["read_to"])).total_seconds()
+    failures = feed["failures"]
+    return (
+        tenant,
+        name,
+        feed["run"],
+        "reading" if feed["running"] else "at rest",
+        f"{duration_text(max(0, round(behind_s)))} ago" if feed["read_to"] else "the beginning",
+        f"in {duration_text(round(feed['due_in_s']))}" if feed["due_in_s"] else "now",
+        _warned(failures),
+    )

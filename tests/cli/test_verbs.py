@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from sales_crm_bridge import cli
 
 ROOT = Path(__file__).parents[2]
+LIMIT_S = 30
+"""How long a test waits for another process before it fails."""
 
 
 @pytest.fixture
@@ -165,9 +170,42 @@ def test_the_demo_ends_in_agreement(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("demo", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["agree"]
-    assert told["imported"] == 500
-    assert told["leads_in_crm"] == told["leads_in_sales"]
-    assert told["intents"]["create-3"] == "INVALID_EMAIL"
-    done = {name for name, outcome in told["intents"].items() if outcome == "done"}
+    assert told["leads"]["imported"] == 500
+    assert told["leads"]["in_crm"] == told["leads"]["in_sales"]
+    assert told["outcomes"]["create-3"] == "INVALID_EMAIL"
+    done = {name for name, outcome in told["outcomes"].items() if outcome == "done"}
+    assert told["crm_writes"] == len(done)
+    assert told["answers_lost"] == 1
     assert done == {"create-1", "create-2", "revise-1", "qualify-1", "disqualify-2"}
     assert told["facts"]["crm_lead_removed"] == 2
+
+
+def test_a_demo_that_goes_on_obeys_who_types_and_ends_by_ctrl_c() -> None:
+    """``demo --keep``, piped: it says how to play; a typed intent takes effect; Ctrl-C ends it, and nothing is left."""
+    keeping = subprocess.Popen(
+        [sys.executable, "-m", "sales_crm_bridge", "demo", "--keep"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert keeping.stdout is not None
+        assert keeping.stdin is not None
+        config = ""
+        for line in keeping.stdout:
+            config = line.split()[-1] if "status --watch -c" in line else config
+            if line.startswith("Facts appear below"):
+                break
+        assert Path(config).is_file()
+        keeping.stdin.write("create L-9 email=typed@sales.example\nnonsense\n")
+        keeping.stdin.flush()
+        seen = ""
+        while "crm_lead_pushed  L-9" not in seen:
+            seen += keeping.stdout.readline()
+        assert "Type one of" in seen
+        keeping.send_signal(signal.SIGINT)
+        assert keeping.wait(LIMIT_S) == 0
+        assert not Path(config).exists()
+    finally:
+        keeping.kill()
+        keeping.communicate()

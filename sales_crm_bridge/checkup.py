@@ -1,0 +1,161 @@
+"""What ``check`` looks at: the files alone, or with --online each CRM, Kafka and the ledger too. It changes nothing."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge import observe, operate, wiring
+from sales_crm_bridge import tenants as tenant_files
+from sales_crm_bridge.errors import BridgeError, ConnectionStopped, EnvironmentFault, Finding, Place, RuntimeFault
+from sales_crm_bridge.kafka import kafka_state
+from sales_crm_bridge.ledger import open_ledger, schema_state
+from sales_crm_bridge.settings import run_findings
+from sales_crm_bridge.state import Fence
+from sales_crm_bridge.world import RealDice, WallClock
+
+if TYPE_CHECKING:
+    from sales_crm_bridge.ports import Ledger
+    from sales_crm_bridge.settings import Settings
+    from sales_crm_bridge.tenants import Tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantCheck:
+    """What asking a tenant's CRM told; ``lines`` are (what, how it is)."""
+
+    tenant: str
+    lines: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """Everything that ``check`` found, and what it looked at."""
+
+    findings: tuple[Finding, ...]
+    tenants: tuple[TenantCheck, ...]
+    loaded: tuple[Tenant, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """For machines."""
+        return {
+            "ok": not self.findings,
+            "findings": [
+                {
+                    "code": one.code,
+                    "message": one.message,
+                    "file": one.place.file,
+                    "line": one.place.line,
+                    "column": one.place.column,
+                    "remedy": one.remedy,
+                }
+                for one in self.findings
+            ],
+            "tenants": [{"tenant": one.tenant, **dict(one.lines)} for one in self.tenants],
+        }
+
+
+def check_files(settings: Settings) -> CheckReport:
+    """Read the tenants' files; nothing leaves the machine."""
+    loaded = tenant_files.load(Path(settings.tenants.folder), wiring.catalogue())
+    findings = list(loaded.findings)
+    if not loaded.tenants and not findings:
+        findings.append(operate.no_tenant(settings, None))
+    tenants = tuple(tenant for _, tenant in sorted(loaded.tenants.items()))
+    told = tuple(TenantCheck(tenant=one.tenant, lines=(("file", one.file),)) for one in tenants)
+    return CheckReport(findings=tuple(findings), tenants=told, loaded=tenants)
+
+
+async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
+    """Ask each CRM, Kafka and the ledger as well; changes nothing but what a sign-in itself must keep."""
+    findings = [*offline.findings, *run_findings(settings)]
+    if settings.kafka:
+        findings += await kafka_state(operate.kafka_settings(settings), inbox_keep_s=settings.retention.inbox_s)
+    told: list[TenantCheck] = []
+    async with AsyncExitStack() as stack:
+        ledger: Ledger | None = None
+        try:
+            (await schema_state(settings.ledger_address())).check()
+            ledger = await open_ledger(settings.ledger_address())
+            stack.push_async_callback(ledger.close)
+        except EnvironmentFault as fault:
+            findings.append(_finding_of(fault, "ledger"))
+        for tenant in offline.loaded:
+            lines, found = await _check_tenant(settings, tenant, ledger)
+            told.append(TenantCheck(tenant=tenant.tenant, lines=tuple(lines)))
+            findings += found
+    return CheckReport(findings=tuple(findings), tenants=tuple(told), loaded=offline.loaded)
+
+
+async def _check_tenant(
+    settings: Settings, tenant: Tenant, ledger: Ledger | None
+) -> tuple[list[tuple[str, str]], list[Finding]]:
+    """Ask one tenant's CRM: under the account's lease where the ledger knows it, so a rotated token is kept.
+
+    While a process of the deployment holds the lease, an account whose sign-in may rotate tokens is left to it; how that process
+    last found the connection is told instead.
+    """
+    clock = WallClock()
+    rows = {row.tenant: row for row in await ledger.tenants()} if ledger is not None else {}
+    row = rows.get(tenant.tenant)
+    if ledger is None or row is None:
+        crew = wiring.Crew(settings, wiring.unattended(settings, clock))
+        return await _ask_crm(crew, tenant, 0, Fence(lease="", holder="", epoch=0))
+    lease, holder = observe.lease_name(tenant.tenant, tenant.connection.name), RealDice().name()
+    until_us = clock.now_us() + round(settings.lease.ttl_s * 1e6)
+    taken = await ledger.leases_take([lease], holder, clock.now_us(), until_us)
+    if lease not in taken and tenant.connection.credentials_kind != "token":
+        known = next(one for one in await ledger.connections() if one.conn == row.conn)
+        return [("file", tenant.file), ("asked by", "a running process"), ("state", known.state)], []
+    try:
+        outside = wiring.Outside(clock=clock, dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings))
+        if lease not in taken:
+            outside = wiring.unattended(settings, clock)
+        fence = Fence(lease=lease, holder=holder, epoch=taken.get(lease, 0))
+        return await _ask_crm(wiring.Crew(settings, outside), tenant, row.conn, fence)
+    finally:
+        await ledger.leases_drop(holder, [*taken])
+
+
+async def _ask_crm(
+    crew: wiring.Crew, tenant: Tenant, conn: int, fence: Fence
+) -> tuple[list[tuple[str, str]], list[Finding]]:
+    """Sign in to a tenant's CRM and compare; it works with the day's quota used up."""
+    clock = WallClock()
+    adapter = wiring.adapter_of(tenant)
+    rim = crew.rim(tenant, adapter, conn, fence, _always)
+    lines = [("file", tenant.file), ("crm", adapter.name)]
+    try:
+        account = await rim.converse(adapter.check(), purpose="check")
+        skew_s = (rim.crm_now_us() - clock.now_us()) / 1e6
+        lines += [
+            ("account", f"{account.account_id} {account.name}".strip()),
+            ("time zone", account.time_zone),
+            ("clock skew", f"{skew_s:+.0f} s"),
+            ("calls left today", "not said" if account.calls_left_day is None else str(account.calls_left_day)),
+        ]
+        findings = tenant_files.compare(tenant, account.fields)
+        try:
+            wiring.verify(tenant, account)
+        except ConnectionStopped as fault:
+            findings.append(_finding_of(fault, tenant.file))
+        findings += [
+            Finding(code=code, message=message, place=Place(file=tenant.file), remedy=remedy)
+            for code, message, remedy in account.problems[1:]
+        ]
+    except RuntimeFault as fault:
+        return lines, [_finding_of(fault, tenant.file)]
+    else:
+        return lines, findings
+    finally:
+        await rim.close()
+
+
+def _always(_fence: Fence) -> bool:
+    return True
+
+
+def _finding_of(fault: BridgeError, where: str) -> Finding:
+    return Finding(code=fault.code, message=fault.message, place=Place(file=fault.place or where), remedy=fault.remedy)
