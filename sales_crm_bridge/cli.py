@@ -16,6 +16,7 @@ from sales_crm_bridge import checkup, console, contract, observe, operate
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME, BridgeError, ConfigError
 from sales_crm_bridge.once import sync_once
 from sales_crm_bridge.settings import load as load_settings
+from sales_crm_bridge.units import time_us
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -260,6 +261,43 @@ def migrate(*, config: Path | None, secrets: Path | None) -> None:
     async def main() -> int:
         applied = await operate.migrate(settings)
         click.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+        return EXIT_OK
+
+    _run(main())
+
+
+@cli.command(epilog=_examples("rewind --to 2026-11-01T00:00:00Z", "rewind --to 2026-11-01T00:00:00Z --yes --json"))
+@CONFIG
+@SECRETS
+@click.option("--to", "to", required=True, metavar="TIME", help="Since when, as RFC 3339: 2026-11-01T00:00:00Z.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@AS_JSON
+def rewind(*, config: Path | None, secrets: Path | None, to: str, yes: bool, as_json: bool) -> None:
+    """Read the intent topic again from a time on.
+
+    For a tenant whose leads should have been the CRM's since a time that intake has already gone by: append the entry to its file
+    first. The changed files are accepted with the rewind. Nothing is carried out twice: an intent that was taken before is known by
+    its message id. Running processes follow by themselves, within `tenants.poll`.
+    """
+    settings = _settings(config, secrets)
+    try:
+        to_us = time_us(to)
+    except ValueError as error:
+        raise click.BadParameter(f"{to!r}: {error}", param_hint="--to") from None
+    if not yes and not click.confirm(f"Read every intent since {to} again?", err=True):
+        click.echo("nothing was done", err=True)
+        sys.exit(EXIT_RUNTIME)
+
+    async def main() -> int:
+        done = await operate.rewind(settings, to_us)
+        if as_json:
+            _print_json({"to": done.to, "partitions": done.partitions, "accepted": list(done.accepted)})
+        else:
+            begun = (
+                f"{done.partitions} partitions are read again" if done.partitions else "no partition was read before"
+            )
+            said = f"; now in force: {', '.join(done.accepted)}" if done.accepted else ""
+            console.Console().say(f"from {done.to} on: {begun}{said}")
         return EXIT_OK
 
     _run(main())

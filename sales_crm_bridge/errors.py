@@ -11,6 +11,7 @@
     │   ├── QuotaExhausted      the CRM's (or our) budget is used up: at the reset, by itself
     │   ├── ConnectionStopped   rights, consent or account are wrong: a person must act
     │   ├── LeaseLost           another process owns this account now: drop the work, it is safe
+    │   ├── PlaceMoved          intake was rewound meanwhile: drop the batch, it is read again
     │   ├── LedgerBusy          the ledger could not take a step in time: later, by itself
     │   └── PublishFault        Kafka refused one fact for good: it becomes a dead letter
     └── Bug                     the bridge broke its own rule: report it
@@ -121,6 +122,10 @@ class ConnectionStopped(RuntimeFault):
 
 class LeaseLost(RuntimeFault):
     """The epoch of our lease is past: another process owns the account, and nothing of this step was written."""
+
+
+class PlaceMoved(RuntimeFault):
+    """Intake was rewound while a batch was under way: nothing of it was written, and it is read again from the new place."""
 
 
 class LedgerBusy(RuntimeFault):

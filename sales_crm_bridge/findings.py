@@ -88,7 +88,7 @@ FINDINGS: dict[str, Explained] = {
     ),
     "tenant.leads-past": Explained(
         "an appended entry starts where intake has already gone by, so intents were judged without it",
-        "append a later time, or rewind intake to this time first",
+        "append a later time; or, if the domain has not handled them, `sales-crm-bridge rewind --to` this time",
     ),
     "tenant.account-moved": Explained(
         "an accepted connection now points at another CRM account",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 import msgspec
 
 from sales_crm_bridge import contract, gate
-from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
+from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy, PlaceMoved
 from sales_crm_bridge.model import Assigned, Batch, OutOfRange, Placed, Revoked, SourceFault
 from sales_crm_bridge.state import DeadLetter, Gap, InboxRow, Intake, NewCommand
 
@@ -40,7 +40,7 @@ class Tenancy(msgspec.Struct, frozen=True):
 class Intaker:
     """Takes intents in. ``tenancy`` is asked anew for every batch, so a changed tenant file holds from the next batch on.
 
-    ``framed``: records carry a schema registry's framing.
+    ``renew`` makes ``tenancy`` know what is in force in the ledger now. ``framed``: records carry a schema registry's framing.
     """
 
     def __init__(
@@ -50,13 +50,16 @@ class Intaker:
         clock: Clock,
         tenancy: Callable[[], Tenancy],
         *,
+        renew: Callable[[], Awaitable[None]],
         framed: bool = False,
     ) -> None:
         self._ledger = ledger
         self._source = source
         self._clock = clock
         self._tenancy = tenancy
+        self._renew = renew
         self._framed = framed
+        self._asked: dict[TopicPartition, int] = {}
         self.passed_over: Counter[str] = Counter()
         self.taken = self.repeated = self.dead = 0
         self.trouble = ""
@@ -71,10 +74,12 @@ class Intaker:
                     await self._start(partitions)
                 case Placed(partition, offset):
                     # From now on the ledger knows our place: a topic trimmed before its first intent is a gap, not a new beginning.
+                    placed = {partition: (self._asked.get(partition, 0), offset)}
                     now_us = self._clock.now_us()
-                    await self._persist(Intake(rows=(), dead=(), offsets={partition: offset}, now_us=now_us))
-                case Revoked():
-                    pass
+                    await self._persist(Intake(rows=(), dead=(), offsets={}, placed=placed, now_us=now_us))
+                case Revoked(partitions):
+                    for place in partitions:
+                        self._asked.pop(place, None)
                 case OutOfRange():
                     await self._out_of_range(taken)
                 case SourceFault(code, message, fatal):
@@ -93,10 +98,24 @@ class Intaker:
     async def _start(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin where the ledger says we stand, and on the very first day at the time of the earliest ``from``."""
         topic = contract.INTENT_TOPIC
+        # The tenants after the places: what a rewind has put in force with a place is known before anything is read there.
         known = await self._patiently(lambda: self._ledger.places(topic))
+        await self._patiently(self._renew)
         first = -max(1, self._tenancy().earliest_us // 1000)
-        await self._source.start_at({place: known.get(place, first) for place in partitions})
+        places = {place: known.get(place, first) for place in partitions}
+        self._asked |= places
+        await self._source.start_at(places)
         self.trouble = ""
+
+    async def look(self) -> None:
+        """Follow a rewind that another process has asked for, also while no intent comes."""
+        known = await self._ledger.places(contract.INTENT_TOPIC)
+        moved = [
+            place for place, asked in sorted(self._asked.items()) if known.get(place, 0) < 0 and known[place] != asked
+        ]
+        if moved:
+            log.warning("intake is rewound: %d partitions are read again", len(moved))
+            await self._start(moved)
 
     def _decide(self, records: Sequence[IntentRecord]) -> Intake:
         tenancy = self._tenancy()
@@ -138,13 +157,21 @@ class Intaker:
             created_us=now_us,
         )
 
-    async def _persist(self, intake: Intake) -> None:
-        new = await self._patiently(lambda: self._ledger.take(intake))
+    async def _persist(self, intake: Intake) -> bool:
+        """Write it; False if intake was rewound meanwhile, and begins at its new place."""
+        try:
+            new = await self._patiently(lambda: self._ledger.take(intake))
+        except PlaceMoved:
+            await self._start(sorted({*intake.offsets, *intake.reset, *intake.placed}))
+            return False
         self.taken += sum(new)
         self.repeated += len(new) - sum(new)
         self.dead += len(intake.dead)
         self.trouble = ""
-        await self._source.mark(dict(intake.offsets))
+        places = dict(intake.offsets) | {place: offset for place, (_, offset) in intake.placed.items()}
+        self._asked |= places
+        await self._source.mark(places)
+        return True
 
     async def _out_of_range(self, lost: OutOfRange) -> None:
         """The broker no longer has what we had not read, or has a topic made anew: open a gap for every tenant, and go on.
@@ -167,10 +194,9 @@ class Intaker:
             for conn in sorted(set(self._tenancy().conns.values()))
         ]
         log.error("offsets %d..%d of %s[%d] are gone: a gap is open", lost.wanted, resume, topic, partition)
-        await self._persist(
-            Intake(rows=(), dead=(), offsets={}, reset={lost.partition: resume}, now_us=now_us, gaps=gaps)
-        )
-        await self._source.start_at({lost.partition: resume})
+        reset = Intake(rows=(), dead=(), offsets={}, reset={lost.partition: resume}, now_us=now_us, gaps=gaps)
+        if await self._persist(reset):
+            await self._source.start_at({lost.partition: resume})
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """Take a step of the ledger, again and again while it is busy or away: the topic keeps what we have not taken."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from sales_crm_bridge.errors import (
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings
 from sales_crm_bridge.ledger import migrate as migrate_ledger
 from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.roster import row_of
 from sales_crm_bridge.settings import run_findings
+from sales_crm_bridge.units import time_text
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
@@ -100,10 +103,59 @@ async def migrate(settings: Settings) -> list[str]:
     return await migrate_ledger(settings.ledger_address())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewound:
+    """What ``rewind`` did: since when intents are read again, in how many partitions, and whose changed files were accepted."""
+
+    to: str
+    partitions: int
+    accepted: tuple[str, ...]
+
+
 async def status(settings: Settings) -> dict[str, Any]:
     """How everything stands."""
     async with ledger_of(settings) as ledger:
         return await observe.report(ledger, WallClock().now_us())
+
+
+# --- intake ----------------------------------------------------------------------------------------------------------
+
+
+async def rewind(settings: Settings, to_us: int) -> Rewound:
+    """As ``rewind_in``, with the deployment's ledger, now."""
+    async with ledger_of(settings) as ledger:
+        return await rewind_in(ledger, settings, to_us, WallClock().now_us())
+
+
+async def rewind_in(ledger: Ledger, settings: Settings, to_us: int, now_us: int) -> Rewound:
+    """Have the intent topic read again from ``to_us`` on, judged by the tenants' files as they are now; they are accepted with it.
+
+    Running processes follow by themselves. Raises ``ConfigError`` with every finding of the files, and when intents of that time
+    may have been forgotten as taken: they would be carried out again.
+    """
+    oldest_us = now_us - round(settings.retention.inbox_s * 1e6)
+    if not oldest_us <= to_us <= now_us:
+        said = f"{time_text(to_us)} is not between {time_text(oldest_us)} and {time_text(now_us)}"
+        remedy = "which intents were taken is remembered for `retention.inbox`: name a time within it"
+        raise ConfigError([Finding(code="intake.rewind-range", message=said, place=Place(file="--to"), remedy=remedy)])
+    rows = {row.tenant: row for row in await ledger.tenants()}
+    catalogue, folder = wiring.catalogue(), Path(settings.tenants.folder)
+    previous = {
+        name: tenant_files.reaccept(row.text, name, catalogue) for name, row in rows.items() if not row.retired_us
+    }
+    begun = await ledger.places(contract.INTENT_TOPIC)
+    judged = {*previous, *(Path(name).stem for name in tenant_files.stamp(folder) if begun)}
+    passed_us = dict.fromkeys(sorted(judged), now_us)
+    loaded = tenant_files.load(folder, catalogue, previous=previous, passed_us=passed_us, rewound_us=to_us)
+    if loaded.findings:
+        raise ConfigError(loaded.findings)
+    changed = [
+        row_of(tenant, now_us)
+        for name, tenant in sorted(loaded.tenants.items())
+        if name not in rows or rows[name].digest != tenant.digest
+    ]
+    partitions = await ledger.rewind(contract.INTENT_TOPIC, to_us, changed)
+    return Rewound(to=time_text(to_us), partitions=partitions, accepted=tuple(row.tenant for row in changed))
 
 
 # --- tenants ----------------------------------------------------------------------------------------------------------

@@ -299,13 +299,24 @@ class Ledger(Protocol):
     # --- intents in ---------------------------------------------------------------------------------------------------
 
     async def places(self, topic: str) -> dict[TopicPartition, int]:
-        """The next offset to read of every partition of ``topic`` we have ever read."""
+        """The next offset to read of every partition of ``topic`` we have ever read.
+
+        Below zero: a time to begin at, as in ``start_at``.
+        """
         ...
 
     async def take(self, intake: Intake) -> Sequence[bool]:
         """Write inbox rows, their commands, dead letters and offsets; says for each inbox row whether it was new.
 
-        A command is written only with a new inbox row. An offset never moves back.
+        A command is written only with a new inbox row. An offset never moves back. Raises ``PlaceMoved``, and writes nothing, when
+        a partition of it has been rewound and not been placed since.
+        """
+        ...
+
+    async def rewind(self, topic: str, to_us: int, rows: Sequence[TenantRow]) -> int:
+        """Have every partition of ``topic`` read again from ``to_us`` (epoch microseconds) on, with these tenants' files in force.
+
+        One transaction. Gives how many partitions had been read before; those that had not begin as ever.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ class Roster:
         self._seen: dict[str, str] = {}
         self._tenants: dict[str, Tenant] = {}
         self._rows: dict[str, TenantRow] = {}
+        self._changed: set[str] = set()
+        self._turn = asyncio.Lock()
         self.findings: Sequence[Finding] = ()
 
     def tenants(self) -> Mapping[str, Tenant]:
@@ -65,14 +68,24 @@ class Roster:
             earliest_us=min(froms, default=self._clock.now_us()),
         )
 
+    async def renew(self) -> None:
+        """As ``refresh``, which then gives, next time, what has changed."""
+        async with self._turn:
+            self._changed |= await self._take_up()
+
     async def refresh(self) -> set[str]:
-        """Take up new and changed files; gives the leases whose tenant changed, came or went.
+        """Take up new and changed files; gives the leases whose tenant changed, came or went since the last ``refresh``.
 
         What another process has accepted meanwhile is taken from the ledger, unless our own file has changed since we looked.
 
         A file with findings is refused whole: they are logged, and the version accepted before stays in force. A tenant whose file
         is gone stays in force too, until it is retired.
         """
+        async with self._turn:
+            changed, self._changed = self._changed | await self._take_up(), set()
+            return changed
+
+    async def _take_up(self) -> set[str]:
         stamp = tenants.stamp(self._folder)
         rows = {row.tenant: row for row in await self._ledger.tenants()}
         if stamp == self._stamp and _state(rows) == _state(self._rows):
@@ -97,15 +110,7 @@ class Roster:
             if row is not None and row.retired_us and row.digest == tenant.digest:
                 continue  # retired with this very file: a changed file brings the tenant back
             if row is None or row.digest != tenant.digest or row.retired_us:
-                row = TenantRow(
-                    tenant=name,
-                    text=tenant.text,
-                    digest=tenant.digest,
-                    accepted_us=self._clock.now_us(),
-                    connection=tenant.connection.name,
-                    adapter=tenant.connection.adapter,
-                    account=tenant.connection.account,
-                )
+                row = row_of(tenant, self._clock.now_us())
                 rows[name] = msgspec.structs.replace(row, conn=await self._ledger.tenant_accept(row))
                 log.info("tenant file of %s is in force", name, extra={"tenant": name})
             now[name] = tenant
@@ -129,6 +134,19 @@ class Roster:
         """A worker for the account of ``lease``."""
         tenant = self._tenants[self.leases()[lease]]
         return await self._hire(tenant, self._rows[tenant.tenant].conn, fence, still)
+
+
+def row_of(tenant: Tenant, now_us: int) -> TenantRow:
+    """A tenant's file as the ledger keeps it, accepted at ``now_us``."""
+    return TenantRow(
+        tenant=tenant.tenant,
+        text=tenant.text,
+        digest=tenant.digest,
+        accepted_us=now_us,
+        connection=tenant.connection.name,
+        adapter=tenant.connection.adapter,
+        account=tenant.connection.account,
+    )
 
 
 def _state(rows: Mapping[str, TenantRow]) -> dict[str, tuple[str, int]]:

@@ -195,6 +195,8 @@ class Service:
                 return
             try:
                 changed = await self._roster.refresh()
+                if self._intaker is not None:
+                    await self._intaker.look()
             except (LedgerBusy, EnvironmentFault) as fault:
                 log.warning("tenant files could not be taken up: %s", fault.code)
                 continue

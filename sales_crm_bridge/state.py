@@ -128,7 +128,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of the intent topic, decided: our rows, what could not be read, and where the partitions now stand.
 
-    ``offsets`` never move back; ``reset`` sets a place whatever it was, after the broker has lost what was there.
+    ``offsets`` never move back; ``reset`` sets a place whatever it was, after the broker has lost what was there. A place below
+    zero is a time to begin at (minus milliseconds): ``placed`` says at which offset that turned out to be, as (time asked for,
+    offset), and nothing else moves such a place.
     """
 
     rows: Sequence[InboxRow]
@@ -137,6 +139,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     now_us: int
     gaps: Sequence[Gap] = ()
     reset: Mapping[TopicPartition, int] = msgspec.field(default_factory=dict)
+    placed: Mapping[TopicPartition, tuple[int, int]] = msgspec.field(default_factory=dict)
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

@@ -263,6 +263,7 @@ def assemble(settings: Settings, outside: Outside, *, source: IntentSource | Non
             source,
             outside.clock,
             roster.tenancy,
+            renew=roster.renew,
             framed=settings.schema_registry.framing != "none",
         )
         if source is not None

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge.errors import Bug
-from sales_crm_bridge.ledger import house, leases
+from sales_crm_bridge.errors import Bug, PlaceMoved
+from sales_crm_bridge.ledger import house, leases, tenants
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
 from sales_crm_bridge.model import Operation
 from sales_crm_bridge.state import Command, CommandCounts, CommandState, bell_commands
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_crm_bridge.ledger.steps import Rows, Work
-    from sales_crm_bridge.state import Fence, Intake
+    from sales_crm_bridge.state import Fence, Intake, TenantRow
 
 INBOX = Columns("tenant text, message_id text, taken_us int")
 NEW = Columns(
@@ -39,11 +39,19 @@ TAKE_IN = """
 MAKE = "INSERT INTO commands ({columns}) {values}"
 MOVE_OFFSET = """
     INSERT INTO offsets ({columns}) {values} ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset
-    WHERE excluded.next_offset > offsets.next_offset
+    WHERE excluded.next_offset > offsets.next_offset AND offsets.next_offset >= 0
 """
 SET_OFFSET = """
     INSERT INTO offsets ({columns}) {values} ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset
+    WHERE offsets.next_offset >= 0
 """
+PLACE = """
+    INSERT INTO offsets (topic, part, next_offset) VALUES (?, ?, ?)
+    ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset
+    WHERE offsets.next_offset = ? OR (offsets.next_offset >= 0 AND excluded.next_offset > offsets.next_offset)
+"""
+REWOUND = "SELECT topic, part FROM offsets WHERE next_offset < 0"
+REWIND = "UPDATE offsets SET next_offset = ? WHERE topic = ? RETURNING part"
 CROWN = """
     UPDATE commands SET head = w.head FROM (
         SELECT f.seq, CASE WHEN EXISTS (
@@ -155,16 +163,32 @@ def take(intake: Intake) -> Step[Sequence[bool]]:
     leads = sorted({(command.conn, command.lead_id) for _, _, command in made})
     offsets = [(topic, part, offset) for (topic, part), offset in sorted(intake.offsets.items())]
     work: list[Work] = [
+        *(Ask(PLACE, (*place, offset, asked)) for place, (asked, offset) in sorted(intake.placed.items())),
+        Many(MOVE_OFFSET, OFFSET, offsets),
+        Many(SET_OFFSET, OFFSET, [(topic, part, offset) for (topic, part), offset in sorted(intake.reset.items())]),
+        # After the writes: they have locked the rows, so what a rewind has done is seen, and what it will do comes after us.
+        Ask(REWOUND),
         Many(MAKE, NEW, rows),
         Many(CROWN_NEW, LEAD, leads),
         house.bury(intake.dead),
         house.open_gaps(intake.gaps),
-        Many(MOVE_OFFSET, OFFSET, offsets),
-        Many(SET_OFFSET, OFFSET, [(topic, part, offset) for (topic, part), offset in sorted(intake.reset.items())]),
     ]
     work += [Ring(bell_commands(conn)) for conn in sorted({conn for conn, _ in leads})]
-    yield tuple(work)
+    answers = yield tuple(work)
+    rewound = {(topic, part) for topic, part in answers[len(intake.placed) + 2]}
+    if not rewound.isdisjoint({*intake.offsets, *intake.reset, *intake.placed}):
+        raise PlaceMoved(
+            "intake.rewound", "intake was rewound while a batch was under way", remedy="nothing: it is read again"
+        )
     return fresh
+
+
+def rewind(topic: str, to_us: int, rows: Sequence[TenantRow]) -> Step[int]:
+    """Places by time, with the tenants' files that the intents since are to be judged by."""
+    for row in rows:
+        yield from tenants.accept(row)
+    (moved,) = yield (Ask(REWIND, (-max(1, to_us // 1000), topic)),)
+    return len(moved)
 
 
 def ready(conn: int, now_us: int, limit: int, *, behind_parked: bool) -> Step[list[Command]]:

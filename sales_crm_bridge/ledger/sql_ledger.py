@@ -92,6 +92,10 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.run(commands.take, intake)
 
+    async def rewind(self, topic: str, to_us: int, rows: Sequence[TenantRow]) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(commands.rewind, topic, to_us, rows)
+
     async def bindings_by_crm_id(self, conn: int, crm_ids: Sequence[str]) -> dict[str, Binding]:
         """See ``ports.Ledger``."""
         return await self._driver.look(bindings.by_crm_id, conn, crm_ids)

@@ -47,6 +47,10 @@ class Topics:
         """What retention does: the broker no longer has anything that is there now."""
         self.lows = [len(log) for log in self.intents]
 
+    def wake(self) -> None:
+        """Have a reader look again."""
+        self._arrived.set()
+
     async def arrived(self) -> None:
         """Come back when an intent has arrived since the last time."""
         await self._arrived.wait()
@@ -107,6 +111,7 @@ class TopicSource:
                 later = [record.offset for record in kept if record.timestamp_us >= -offset * 1000]
                 self._places[place] = later[0] if later else len(log)
                 self._placed.append(Placed(place, self._places[place]))
+        self._topics.wake()
 
     async def mark(self, places: dict[TopicPartition, int]) -> None:
         """Remember what was committed to the group."""

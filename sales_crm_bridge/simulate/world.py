@@ -64,7 +64,7 @@ class World:
     """
 
     def __init__(self, *, settings: Settings, folder: Path, clock: VirtualClock, portal: Portal, seed: str) -> None:
-        self._settings = settings
+        self.settings = settings
         self._address = f"sqlite:///{folder / 'ledger.db'}"
         self._seed = seed
         self._lives = 0
@@ -147,7 +147,7 @@ class World:
             ),
         )
         return wiring.assemble(
-            self._settings,
+            self.settings,
             outside,
             source=TopicSource(self.topics),
             sink=MortalSink(self.sink, life),

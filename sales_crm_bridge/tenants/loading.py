@@ -74,12 +74,15 @@ def load(
     *,
     previous: Mapped[str, Tenant] | None = None,
     passed_us: Mapped[str, int] | None = None,
+    rewound_us: int | None = None,
     environ: Mapped[str, str] | None = None,
 ) -> Loaded:
     """Every ``*.yaml`` of ``folder``, each the file of the tenant it is named after.
 
     ``previous``: the accepted tenants, against which an append-only list and a moved account show. ``passed_us``: up to which time
     intake has judged a tenant's intents (also one that it did not know: it has passed them over); absent: it has judged none.
+    ``rewound_us``: from when on it will judge them again, so that what it has passed over since can become the CRM's (what it has
+    taken since is done, and cannot become the domain's).
     ``environ``: where ``env:`` references lead (default: the process's environment).
     """
     found: list[Finding] = []
@@ -101,7 +104,7 @@ def load(
                 said = f"{tenants[tenant.tenant].file} is for {tenant.tenant!r} too"
                 problems.append(finding("tenant.duplicate", said, tenant.place("tenant")))
             before = (previous or {}).get(tenant.tenant)
-            problems += _changes(tenant, before, (passed_us or {}).get(tenant.tenant, 0))
+            problems += _changes(tenant, before, (passed_us or {}).get(tenant.tenant, 0), rewound_us)
         if tenant is not None and not problems:
             tenants[tenant.tenant] = tenant
         found += problems
@@ -256,7 +259,7 @@ def _ordered(found: list[Finding]) -> list[Finding]:
 # --- between files, and between yesterday and today -------------------------------------------------------------------
 
 
-def _changes(tenant: Tenant, before: Tenant | None, passed_us: int) -> list[Finding]:
+def _changes(tenant: Tenant, before: Tenant | None, passed_us: int, rewound_us: int | None) -> list[Finding]:
     """What an accepted file may not change, and entries that come too late: the intents since were judged without them."""
     found: list[Finding] = []
     was, now = before.ownership.spans if before is not None else (), tenant.ownership.spans
@@ -268,7 +271,8 @@ def _changes(tenant: Tenant, before: Tenant | None, passed_us: int) -> list[Find
             found.append(finding("tenant.leads-changed", said, tenant.place("leads", str(index))))
     owner = was[-1].owner if was else Owner.DOMAIN
     for index, span in enumerate(now[len(was) :], start=len(was)):
-        if span.from_us <= passed_us and span.owner is not owner:
+        again = rewound_us is not None and span.owner is Owner.CRM and span.from_us >= rewound_us
+        if span.from_us <= passed_us and span.owner is not owner and not again:
             said = f"{time_text(span.from_us)} is past: intake has gone by to {time_text(passed_us)}"
             found.append(finding("tenant.leads-past", said, tenant.place("leads", str(index), "from")))
         owner = span.owner

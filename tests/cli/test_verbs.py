@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,12 @@ def test_help_teaches_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     """``--help`` names the verbs and the exit codes."""
     assert call("--help") == 0
     said = capsys.readouterr().out
-    for verb in ("demo", "run", "check", "sync", "status", "gate", "migrate", "tenant", "version"):
+    for verb in ("demo", "run", "check", "sync", "status", "gate", "migrate", "rewind", "tenant", "version"):
         assert f"  {verb} " in said
     assert "Exit codes" in said
 
 
-@pytest.mark.parametrize("verb", ["demo", "run", "check", "sync", "status", "gate", "migrate", "version"])
+@pytest.mark.parametrize("verb", ["demo", "run", "check", "sync", "status", "gate", "migrate", "rewind", "version"])
 def test_each_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every verb has a help text of its own."""
     assert call(verb, "--help") == 0
@@ -157,6 +158,19 @@ def test_run_refuses_settings_that_are_not_fit_for_production(
     deployment.write_text(f"ledger: sqlite:///{deployment.parent / 'b.db'}\n")
     assert call("run", "-c", str(deployment)) == 2
     assert capsys.readouterr().err.count("[config.missing-key]") == 3
+
+
+def test_a_rewind_accepts_the_entry_that_came_too_late(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``rewind``: exit code 0 and what was done; a time that is none, or too far back, is a mistake of the caller."""
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert call("rewind", "-c", str(deployment), "--to", yesterday, "--yes", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"to": yesterday, "partitions": 0, "accepted": ["acme"]}
+    assert call("tenant", "list", "-c", str(deployment), "--json") == 0
+    assert [one["tenant"] for one in json.loads(capsys.readouterr().out)] == ["acme"]
+    assert call("rewind", "-c", str(deployment), "--to", "yesterday", "--yes") == 2
+    assert call("rewind", "-c", str(deployment), "--to", "2001-01-01T00:00:00Z", "--yes") == 2
+    assert "intake.rewind-range" in capsys.readouterr().err
 
 
 def test_version_names_program_and_contract(capsys: pytest.CaptureFixture[str]) -> None:

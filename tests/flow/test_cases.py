@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sales_crm_bridge import contract
+import pytest
+
+from sales_crm_bridge import contract, operate
+from sales_crm_bridge.errors import ConfigError
+from sales_crm_bridge.ledger.sql_ledger import SqlLedger
 from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.sandbox.hubspot import throttled
 from sales_crm_bridge.service import Service
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.simulate.world import World
+from sales_crm_bridge.units import time_text, time_us
 from tests.flow.flow_kit import View, disagreements, view, world
 
 T = TypeVar("T")
@@ -208,6 +214,69 @@ def test_a_broken_tenant_file_leaves_the_accepted_one_in_force_over_restarts(tmp
 
     told = play(tmp_path, story)
     assert told.done == {"m-1": 1, "m-2": 1}
+
+
+def test_a_rewind_hands_over_what_intake_has_gone_by(tmp_path: Path) -> None:
+    """Leads that should have been the CRM's since an hour ago: refused as it stands, and after a rewind carried out, each once.
+
+    The process that runs meanwhile follows by itself, though no further intent comes.
+    """
+
+    async def story(home: World) -> tuple[View, View, tuple[str, ...]]:
+        file = tmp_path / "tenants" / "acme.yaml"
+        text = file.read_text()
+        owners = re.search(r"^leads:.*\n(?:  .*\n)*", text, re.MULTILINE)
+        assert owners is not None
+        file.write_text(text.replace(owners[0], "leads: [{owner: domain, from: 2020-01-01T00:00:00Z}]\n"))
+        told = []
+
+        async def meanwhile(_service: Service) -> None:
+            await home.clock.sleep(60)
+            since = time_text(home.clock.now_us())
+            create(home, "L-1", "m-1", "one@sales.example")
+            await home.clock.sleep(3600)
+            late = f"leads: [{{owner: domain, from: 2020-01-01T00:00:00Z}}, {{owner: crm, from: {since}}}]\n"
+            file.write_text(text.replace(owners[0], late))
+            await home.clock.sleep(600)
+            told.append(view(home.topics.facts))
+            done = await home.look(
+                lambda ledger: operate.rewind_in(ledger, home.settings, time_us(since), home.clock.now_us())
+            )
+            accepted.extend(done.accepted)
+            await home.clock.sleep(600)
+            told.append(view(home.topics.facts))
+
+        accepted: list[str] = []
+        create(home, "L-0", "m-0", "zero@sales.example")
+        await home.live(lambda service: asyncio.ensure_future(meanwhile(service)))
+        return told[0], told[1], tuple(accepted)
+
+    before, after, accepted = play(tmp_path, story)
+    assert before.done == {}
+    assert after.done == {"m-1": 1}
+    assert accepted == ("acme",)
+
+
+def test_a_rewind_is_refused_where_it_would_do_things_twice(tmp_path: Path) -> None:
+    """Further back than the inbox remembers, or into the future: a finding, and nothing moves."""
+
+    async def story(home: World) -> list[str]:
+        await live(home, 60)
+        places = await home.look(lambda ledger: ledger.places(contract.INTENT_TOPIC))
+        codes = []
+        for away_s in (-home.settings.retention.inbox_s - 60, 60):
+            to_us = home.clock.now_us() + round(away_s * 1e6)
+
+            async def rewind(ledger: SqlLedger, to_us: int = to_us) -> operate.Rewound:
+                return await operate.rewind_in(ledger, home.settings, to_us, home.clock.now_us())
+
+            with pytest.raises(ConfigError) as refused:
+                await home.look(rewind)
+            codes.append(refused.value.code)
+        assert await home.look(lambda ledger: ledger.places(contract.INTENT_TOPIC)) == places
+        return codes
+
+    assert play(tmp_path, story) == ["intake.rewind-range"] * 2
 
 
 def test_a_storm_of_429_costs_few_calls_and_loses_nothing(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Commands: taken in once, tried in the order of their lead, never by two at the same time."""
 
+import msgspec
 import pytest
 
-from sales_crm_bridge.errors import Bug
+from sales_crm_bridge.errors import Bug, PlaceMoved
 from sales_crm_bridge.model import Operation
 from sales_crm_bridge.state import (
     Command,
@@ -73,6 +74,38 @@ async def test_offsets_and_dead_letters_and_gaps_come_with_the_batch(house: Hous
         {("u", 0): 10},
         {("v", 0): 7},
     ]
+
+
+async def test_a_rewind_beats_the_batch_that_was_under_way(house: House) -> None:
+    """What was read before a rewind writes nothing after it, until the place that the rewind named has been found."""
+    conn, _ = await house.connection()
+    take, places = house.ledger.take, house.ledger.places
+    await take(Intake(rows=(), dead=(), offsets={("t", 0): 50, ("t", 1): 60, ("u", 0): 9}, now_us=1))
+    assert await house.ledger.rewind("t", 7_000_000, ()) == 2
+    assert await places("t") == {("t", 0): -7000, ("t", 1): -7000}
+    late = Intake(rows=[house.intent(conn, "L", "m1")], dead=(), offsets={("t", 0): 51}, now_us=1)
+    for stale in (
+        late,
+        Intake(rows=(), dead=(), offsets={}, reset={("t", 1): 3}, now_us=1),
+        Intake(rows=(), dead=(), offsets={}, placed={("t", 0): (-6000, 12)}, now_us=1),
+    ):
+        with pytest.raises(PlaceMoved):
+            await take(stale)
+    assert await places("t") == {("t", 0): -7000, ("t", 1): -7000}
+    assert await house.ledger.commands_open(conn, ["L"]) == []
+    await take(Intake(rows=(), dead=(), offsets={("u", 0): 10}, placed={("t", 0): (-7000, 12)}, now_us=1))
+    assert list(await take(msgspec.structs.replace(late, offsets={("t", 0): 13}))) == [True]
+    await take(Intake(rows=(), dead=(), offsets={}, placed={("t", 0): (-7000, 12)}, now_us=1))
+    assert await places("t") == {("t", 0): 13, ("t", 1): -7000}
+
+
+async def test_a_rewind_brings_tenants_into_force(house: House) -> None:
+    """Files and places change together."""
+    conn, _ = await house.connection()
+    (row,) = await house.ledger.tenants()
+    await house.ledger.rewind("t", 1, [msgspec.structs.replace(row, text="new", digest="new")])
+    (after,) = await house.ledger.tenants()
+    assert (after.text, after.digest, after.conn) == ("new", "new", conn)
 
 
 async def test_the_oldest_command_of_each_lead_is_tried_first(house: House) -> None:
