@@ -45,7 +45,7 @@ lock: ## Resolve pyproject.toml anew into requirements/*.lock
 	@scripts/lock
 
 .PHONY: services
-services: venv ## Start the real Kafka and PostgreSQL that the tests marked `real` use
+services: venv ## Start the real Kafka, PostgreSQL and BottleCRM that the tests marked `real` use
 	@scripts/services start
 
 # --- See it work ------------------------------------------------------------------------------------------------

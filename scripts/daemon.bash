@@ -1,4 +1,4 @@
-# What scripts/kafka and scripts/postgres have in common. Sourced, never run.
+# What scripts/kafka, scripts/postgres and scripts/bottlecrm have in common. Sourced, never run.
 # shellcheck shell=bash
 #
 # Everything that a service writes lies under $work: deleting that folder (with the services stopped) resets them.

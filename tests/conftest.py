@@ -1,12 +1,15 @@
 """What every test can ask for: the real services, and no silent skip of a test that needs one."""
 
 import itertools
+import json
 import os
 import socket
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 import hypothesis
 import psycopg
 import pytest
@@ -15,8 +18,11 @@ from confluent_kafka.admin import AdminClient
 
 KAFKA = os.environ.get("BRIDGE_TEST_KAFKA", "127.0.0.1:19092")
 POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES", "postgresql://bridge@127.0.0.1:15432/postgres")
+BOTTLECRM = Path(
+    os.environ.get("BRIDGE_TEST_BOTTLECRM", Path(__file__).parents[1] / ".work" / "bottlecrm" / "bottlecrm.json")
+)
 REQUIRE_REAL = os.environ.get("REQUIRE_REAL") == "1"
-NEEDS_REAL = frozenset({"kafka_bootstrap", "postgres_dsn", "postgres_database"})
+NEEDS_REAL = frozenset({"kafka_bootstrap", "postgres_dsn", "postgres_database", "bottlecrm"})
 REAL_FOLDER = Path(__file__).parent / "real"
 
 # No test is timed, so no example has a deadline; in CI the examples are the same every time.
@@ -100,3 +106,14 @@ def postgres_database() -> Iterator[Callable[[], str]]:
 def postgres_dsn(postgres_database: Callable[[], str]) -> str:
     """Give the DSN of an empty database of the test's own."""
     return postgres_database()
+
+
+@pytest.fixture(scope="session")
+def bottlecrm() -> dict[str, Any]:
+    """Give the passport of a real BottleCRM that answers, as scripts/bottlecrm.d/passport.py wrote it."""
+    try:
+        passport: dict[str, Any] = json.loads(BOTTLECRM.read_text())
+        httpx.get(f"{passport['address']}/healthz/", timeout=10).raise_for_status()
+    except (OSError, httpx.HTTPError):
+        pytest.skip(f"no BottleCRM answers that {BOTTLECRM} tells of: run scripts/bottlecrm start")
+    return passport

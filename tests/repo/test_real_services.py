@@ -22,6 +22,9 @@ def test_asks_for_kafka(kafka_bootstrap):
 def test_asks_for_postgres(postgres_dsn):
     assert postgres_dsn
 
+def test_asks_for_bottlecrm(bottlecrm):
+    assert bottlecrm
+
 def test_plain():
     pytest.skip("another matter")
 
@@ -40,6 +43,7 @@ def closing_line(folder: Path, **environment: str) -> tuple[int, str]:
             **{name: value for name, value in os.environ.items() if name not in {"REQUIRE_REAL", "PYTEST_ADDOPTS"}},
             "BRIDGE_TEST_KAFKA": "127.0.0.1:1",
             "BRIDGE_TEST_POSTGRES": "postgresql://bridge@127.0.0.1:1/postgres",
+            "BRIDGE_TEST_BOTTLECRM": "/nowhere/bottlecrm.json",
             **environment,
         },
         cwd=folder,
@@ -65,16 +69,17 @@ def test_a_missing_service_is_named_with_its_remedy(suite: Path) -> None:
     """Without services their tests skip, and the reason names the address and the script that starts the service."""
     code, output = closing_line(suite)
     assert code == 0, output
-    assert "4 skipped, 1 xfailed" in output
+    assert "5 skipped, 1 xfailed" in output
     assert "no Kafka answers at 127.0.0.1:1: run scripts/kafka start" in output
     assert "no PostgreSQL answers at postgresql://bridge@127.0.0.1:1/postgres: run scripts/postgres start" in output
+    assert "no BottleCRM answers that /nowhere/bottlecrm.json tells of: run scripts/bottlecrm start" in output
 
 
 def test_a_skip_of_a_real_test_fails_where_real_is_required(suite: Path) -> None:
     """REQUIRE_REAL=1 fails exactly the skips of real tests, whether marked by hand or by what they ask for."""
     code, output = closing_line(suite, REQUIRE_REAL="1")
     assert code == 1, output
-    assert "1 failed, 1 skipped, 1 xfailed, 2 errors" in output
+    assert "1 failed, 1 skipped, 1 xfailed, 3 errors" in output
     assert "REQUIRE_REAL=1 forbids this skip: Skipped: the test's own reason" in output
     assert "REQUIRE_REAL=1 forbids this skip: Skipped: no Kafka answers" in output
     assert "REQUIRE_REAL=1 forbids this skip: Skipped: no PostgreSQL answers" in output
