@@ -11,7 +11,8 @@ from sales_crm_bridge import observe, operate, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.errors import BridgeError, ConnectionStopped, EnvironmentFault, Finding, Place, RuntimeFault
 from sales_crm_bridge.kafka import kafka_state
-from sales_crm_bridge.ledger import open_ledger, schema_state
+from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.roster import row_of
 from sales_crm_bridge.settings import run_findings
 from sales_crm_bridge.state import Fence
 from sales_crm_bridge.world import RealDice, WallClock
@@ -77,7 +78,7 @@ async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
     async with AsyncExitStack() as stack:
         ledger: Ledger | None = None
         try:
-            (await schema_state(settings.ledger_address())).check()
+            await operate.check_ledger(settings)
             ledger = await open_ledger(settings.ledger_address())
             stack.push_async_callback(ledger.close)
         except EnvironmentFault as fault:
@@ -95,26 +96,30 @@ async def _check_tenant(
     """Ask one tenant's CRM: under the account's lease where the ledger knows it, so a rotated token is kept.
 
     While a process of the deployment holds the lease, an account whose sign-in may rotate tokens is left to it; how that process
-    last found the connection is told instead.
+    last found the connection is told instead. Without a ledger such an account is not asked at all.
     """
     clock = WallClock()
+    rotates = tenant.connection.credentials_kind != "token"
+    if ledger is None and rotates:
+        return [("file", tenant.file), ("asked by", "nobody: a new token could not be kept without the ledger")], []
     rows = {row.tenant: row for row in await ledger.tenants()} if ledger is not None else {}
     row = rows.get(tenant.tenant)
-    if ledger is None or row is None:
+    if ledger is None or (row is None and not rotates):
         crew = wiring.Crew(settings, wiring.unattended(settings, clock))
         return await _ask_crm(crew, tenant, 0, Fence(lease="", holder="", epoch=0))
+    conn = row.conn if row is not None else await ledger.connection_make(row_of(tenant, 0))
     lease, holder = observe.lease_name(tenant.tenant, tenant.connection.name), RealDice().name()
     until_us = clock.now_us() + round(settings.lease.ttl_s * 1e6)
     taken = await ledger.leases_take([lease], holder, clock.now_us(), until_us)
-    if lease not in taken and tenant.connection.credentials_kind != "token":
-        known = next(one for one in await ledger.connections() if one.conn == row.conn)
-        return [("file", tenant.file), ("asked by", "a running process"), ("state", known.state)], []
+    if lease not in taken and rotates:
+        states = {one.conn: one.state for one in await ledger.connections()}
+        return [("file", tenant.file), ("asked by", "a running process"), ("state", states.get(conn, "new"))], []
     try:
         outside = wiring.Outside(clock=clock, dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings))
         if lease not in taken:
             outside = wiring.unattended(settings, clock)
         fence = Fence(lease=lease, holder=holder, epoch=taken.get(lease, 0))
-        return await _ask_crm(wiring.Crew(settings, outside), tenant, row.conn, fence)
+        return await _ask_crm(wiring.Crew(settings, outside), tenant, conn, fence)
     finally:
         await ledger.leases_drop(holder, [*taken])
 

@@ -17,7 +17,7 @@ from sales_crm_bridge.errors import (
 )
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings
 from sales_crm_bridge.ledger import migrate as migrate_ledger
-from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.ledger import open_ledger, schema_state
 from sales_crm_bridge.roster import row_of
 from sales_crm_bridge.settings import run_findings
 from sales_crm_bridge.units import time_text
@@ -85,9 +85,21 @@ def service_of(settings: Settings, ledger: Ledger) -> Service:
     return wiring.assemble(settings, outside, source=KafkaIntents(kafka), sink=facts_of(settings))
 
 
+async def check_ledger(settings: Settings) -> None:
+    """Raise ``EnvironmentFault`` unless the ledger is there, has the schema that we need, and its clock agrees with ours."""
+    clock = WallClock()
+    before_us = clock.now_us()
+    state = await schema_state(settings.ledger_address())
+    after_us = clock.now_us()
+    state.check()
+    state.check_clock(before_us, after_us, settings.lease.renew_s / 2)
+
+
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run the bridge until ``stop``; raises before it starts if the set-up or the surroundings are not as needed."""
     need_kafka(settings)
+    if not settings.ledger_address().startswith("sqlite:"):
+        await check_ledger(settings)
     async with ledger_of(settings) as ledger:
         service = service_of(settings, ledger)
         working = asyncio.create_task(service.run(), name="service")

@@ -272,6 +272,10 @@ class Ledger(Protocol):
         """Keep an accepted file (insert or replace) and its connection; gives its number (stable per tenant and name)."""
         ...
 
+    async def connection_make(self, row: TenantRow) -> int:
+        """Give the number of a file's connection without accepting the file: under it a sign-in can keep what it must."""
+        ...
+
     async def tenant_retire(self, tenant: str, now_us: int) -> bool:
         """Put a tenant out of force; False if there is no such tenant in force."""
         ...

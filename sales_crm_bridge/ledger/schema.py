@@ -94,6 +94,20 @@ class SchemaState:
             )
         refuse_newer(self.oldest)
 
+    def check_clock(self, before_us: int, after_us: int, limit_s: float) -> None:
+        """Raise ``EnvironmentFault`` if our clock is more than ``limit_s`` off the server's, asked between these two times of ours.
+
+        A process whose clock is ahead would take an account over while another one still works for it.
+        """
+        ahead_s = max(before_us - self.clock_us, self.clock_us - after_us) / 1e6
+        if self.clock_us and ahead_s > limit_s:
+            raise EnvironmentFault(
+                "ledger.clock-skew",
+                f"this machine's clock and the ledger's are {ahead_s:.1f} s apart; at most {limit_s:.1f} s are safe",
+                place="ledger",
+                remedy="synchronise both clocks; leases are told apart by them",
+            )
+
 
 def refuse_newer(oldest: int) -> None:
     """Raise ``EnvironmentFault`` if the database needs code newer than this."""

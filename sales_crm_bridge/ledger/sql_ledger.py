@@ -60,6 +60,10 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.run(tenants.accept, row)
 
+    async def connection_make(self, row: TenantRow) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(tenants.make_connection, row)
+
     async def tenant_retire(self, tenant: str, now_us: int) -> bool:
         """See ``ports.Ledger``."""
         return await self._driver.run(tenants.retire, tenant, now_us)

@@ -56,9 +56,15 @@ def every() -> Step[list[TenantRow]]:
 
 def accept(row: TenantRow) -> Step[int]:
     """Keep a file and its connection."""
-    (((conn,),),) = yield (Ask(ACCEPT_CONNECTION, (row.tenant, row.connection, row.adapter, row.account)),)
+    conn = yield from make_connection(row)
     file = (row.tenant, row.text, row.digest, row.accepted_us, row.connection, row.adapter, row.account, row.retired_us)
     yield (Ask(ACCEPT, (*file, conn)),)
+    return conn
+
+
+def make_connection(row: TenantRow) -> Step[int]:
+    """Its number, before the file is accepted."""
+    (((conn,),),) = yield (Ask(ACCEPT_CONNECTION, (row.tenant, row.connection, row.adapter, row.account)),)
     return int(conn)
 
 

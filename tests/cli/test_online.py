@@ -25,7 +25,7 @@ connection:
   adapter: hubspot
   address: {address}
   account: "{account}"
-  credentials: {{kind: token, token: env:ACME_TOKEN}}
+  credentials: {credentials}
   allow_hosts: [127.0.0.1]
   limits: {{per_second: 100}}
 fields:
@@ -34,6 +34,9 @@ fields:
   status: {{crm: hs_lead_status, values: {{NEW: new, CONNECTED: qualified, UNQUALIFIED: disqualified}}, otherwise: working}}
 pull: {{every: 1s, horizon: 1s, second_pass: 10s, removed_every: 1m, audit_every: 5m}}
 """
+
+PRIVATE_APP = "{kind: token, token: env:ACME_TOKEN}"
+OAUTH_APP = "{kind: oauth, client_id: env:ACME_ID, client_secret: env:ACME_SECRET, refresh_token: env:ACME_REFRESH}"
 
 
 class Shop:
@@ -55,13 +58,18 @@ class Shop:
         (folder / "tenants").mkdir()
         self.tenant()
 
-    def tenant(self, account: str = "4242", city: str = "city") -> None:
-        text = TENANT.format(address=self._address, account=account, city=city)
+    def tenant(self, account: str = "4242", city: str = "city", credentials: str = PRIVATE_APP) -> None:
+        text = TENANT.format(address=self._address, account=account, city=city, credentials=credentials)
         (self._folder / "tenants" / "acme.yaml").write_text(text)
 
     async def start(self, *verb: str) -> asyncio.subprocess.Process:
         env = {**os.environ, "HASH_KEY": "a hash key of the tests", "SEAL_KEY": "a seal key of the tests"}
-        env["ACME_TOKEN"] = "pat-na1-sandbox"
+        env |= {
+            "ACME_TOKEN": "pat-na1-sandbox",
+            "ACME_ID": "our-app",
+            "ACME_SECRET": "s3cret",
+            "ACME_REFRESH": "refresh-0",
+        }
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sales_crm_bridge", *verb, "-c", str(self._config)),
             env=env,
@@ -105,6 +113,30 @@ async def test_check_online_compares_with_what_is_there(tmp_path: Path, portal: 
         found = {one["code"]: one for one in json.loads(said)["findings"]}
         assert found["mapping.crm-field-unknown"]["line"] > 0
         assert "4242" in found["crm.wrong-account"]["message"]
+
+
+async def test_check_online_keeps_a_token_that_the_crm_rotates(tmp_path: Path) -> None:
+    """Each sign-in ends the refresh token before it: a tenant that runs nowhere yet is not locked out by being checked.
+
+    Without a ledger nothing could be kept: then the CRM is not asked, and the report says so.
+    """
+    rotating = Portal.seeded(seed=1, leads=1, clock=time.time, vices=Vices(rotate_refresh_tokens=True))
+    rotating.add_property("contacts", "bridge_lead_id", unique=True)
+    app = rotating.tokens.oauth_app("our-app", "s3cret", "refresh-0")
+    async with shop(tmp_path, rotating) as deployment:
+        deployment.tenant(credentials=OAUTH_APP)
+        _, said = await deployment.call("check", "--online", "--json")
+        assert json.loads(said)["tenants"][0]["asked by"].startswith("nobody")
+        assert app.refresh_tokens == ["refresh-0"]
+        await deployment.call("migrate")
+        for _ in range(2):
+            _, said = await deployment.call("check", "--online", "--json")
+            report = json.loads(said)
+            assert not [one for one in report["findings"] if not one["code"].startswith("kafka.")]
+            assert report["tenants"][0]["account"].startswith("4242")
+        assert "refresh-0" not in app.refresh_tokens
+        _, said = await deployment.call("tenant", "list", "--json")
+        assert json.loads(said) == []
 
 
 async def test_check_online_says_what_the_crm_lacks(tmp_path: Path) -> None:

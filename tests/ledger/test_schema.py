@@ -1,6 +1,7 @@
 """The schema: versioned, upgraded while the previous version works, refused where it does not fit."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,19 @@ async def test_what_is_done_is_not_left_in_the_file(tmp_path: Path) -> None:
     await ledger.outbox_done(fence, [row.seq for row in await ledger.outbox_read(0, 99)], [])
     await ledger.close()
     assert b"jane.doe" not in path.read_bytes()
+
+
+async def test_a_clock_that_is_far_off_the_servers_is_refused(address: str) -> None:
+    """Ahead or behind by more than the limit; not by what the question itself took; a database in the process has no clock."""
+    before_us = time.time_ns() // 1000
+    state = await schema_state(address)
+    after_us = time.time_ns() // 1000
+    state.check_clock(before_us, after_us, 2.5)
+    state.check_clock(before_us - 10_000_000, after_us + 10_000_000, 2.5)
+    for off_us in (-3_600_000_000, 3_600_000_000):
+        if not state.clock_us:
+            state.check_clock(before_us + off_us, after_us + off_us, 2.5)
+            continue
+        with pytest.raises(EnvironmentFault) as refused:
+            state.check_clock(before_us + off_us, after_us + off_us, 2.5)
+        assert refused.value.code == "ledger.clock-skew"
