@@ -148,7 +148,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     ``aggregate_version`` counts the facts about the lead. ``version``, ``modified_us``: the CRM's, of the newest record we
     know; ``known_us``: our clock when the call that told us was made. ``fingerprint``: of that record's bytes.
     ``fields``: packed field states (``policy.FieldStates``) in the order of field layout ``layout``. ``sweep``: the last
-    sweep that saw it.
+    sweep that saw it. ``heirs``: (type, id) of the CRM's records that a merged or converted one became, as msgpack (b"" none).
     """
 
     conn: int
@@ -163,6 +163,7 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     layout: int = 0
     fields: bytes = b""
     sweep: int = 0
+    heirs: bytes = b""
 
 
 class OutboxRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -155,7 +155,7 @@ def intent_promises(config: Mapping[str, str | None], inbox_keep_s: float) -> It
             message=f"the topic keeps intents for {_days(kept_s)}, the inbox remembers them for {_days(inbox_keep_s)}: an old "
             "intent that is read again could be carried out twice",
             place=place,
-            remedy="set `retention.inbox_s` at or above the topic's retention.ms, or lower that",
+            remedy="set `retention.inbox` at or above the topic's retention.ms, or lower that",
         )
     if "compact" in (config.get("cleanup.policy") or ""):
         yield Finding(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # In the order of the struct's fields: a row to write is the struct as a tuple.
 COLUMNS = Columns(
     "conn int, lead_id text, crm_id text, state text, aggregate_version int, version text, modified_us int, known_us int,"
-    "fingerprint bytes, layout int, fields bytes, sweep int"
+    "fingerprint bytes, layout int, fields bytes, sweep int, heirs bytes"
 )
 
 _B = COLUMNS.listed_of("b")
@@ -39,8 +39,8 @@ def by_crm_id(conn: int, crm_ids: Sequence[str]) -> Step[dict[str, Binding]]:
     """By record id, in the order asked for; a record's own binding counts before an alias of another one's."""
     some = Set("text", crm_ids)
     (rows,) = yield (Ask(BY_CRM_ID, (conn, some, conn, some)),)
-    found = {row[12]: row for row in rows if row[13]}
-    found.update((row[12], row) for row in rows if not row[13])
+    found = {row[13]: row for row in rows if row[14]}
+    found.update((row[13], row) for row in rows if not row[14])
     return {crm_id: _binding(found[crm_id]) for crm_id in crm_ids if crm_id in found}
 
 
@@ -71,4 +71,5 @@ def _binding(row: tuple[Any, ...]) -> Binding:
         layout=row[9],
         fields=row[10],
         sweep=row[11],
+        heirs=row[12],
     )

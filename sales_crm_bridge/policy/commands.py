@@ -19,6 +19,7 @@ from sales_crm_bridge.model import (
     Rejected,
     Unknown,
 )
+from sales_crm_bridge.policy.fields import heirs_of
 from sales_crm_bridge.state import CommandState
 
 if TYPE_CHECKING:
@@ -117,9 +118,10 @@ def before(
         case LeadState.ARCHIVED | LeadState.GONE:
             return Refuse(category=Category.REMOVED, code="lead-removed")
         case LeadState.MERGED:
-            return Refuse(category=Category.MERGED, code="lead-merged")
+            into = heirs_of(binding)
+            return Refuse(category=Category.MERGED, code="lead-merged", other=into[0][1] if into else "")
         case LeadState.CONVERTED:
-            return Refuse(category=Category.CONVERTED, code="lead-converted")
+            return Refuse(category=Category.CONVERTED, code="lead-converted", successors=heirs_of(binding))
         case _:
             assert_never(state)
 

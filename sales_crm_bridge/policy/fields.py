@@ -22,6 +22,8 @@ from sales_crm_bridge.errors import Bug
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sales_crm_bridge.state import Binding
+
 SLOTS_MAX = 120  # so that old, new and re-keyed stamps together stay below 255
 _NEVER = 255  # stamp number of a slot that the binding lacks
 _FORMAT = 1
@@ -215,3 +217,16 @@ def blank(slots: int, known_empty: Stamp | None = None, keyring: Keyring | None 
     empty = keyring.hashes([""] * slots)
     assert empty is not None
     return FieldStates(tuple(empty), bytes(slots), (known_empty,))
+
+
+_HEIRS = msgspec.msgpack.Decoder(tuple[tuple[str, str], ...])
+
+
+def pack_heirs(heirs: Sequence[tuple[str, str]]) -> bytes:
+    """(type, id) of the records that a merged or converted one became, as a binding keeps them."""
+    return msgspec.msgpack.encode(tuple(heirs)) if heirs else b""
+
+
+def heirs_of(binding: Binding | None) -> tuple[tuple[str, str], ...]:
+    """What the record of a binding became; () while it is itself."""
+    return _HEIRS.decode(binding.heirs) if binding is not None and binding.heirs else ()

@@ -22,6 +22,7 @@ from sales_crm_bridge.policy.fields import (
     carry_over,
     look,
     pack,
+    pack_heirs,
     pack_uniform,
     unpack,
 )
@@ -145,6 +146,7 @@ class _Page:
                 fingerprint=b"",
                 fields=b"",
                 known_us=self.asked_us,
+                heirs=pack_heirs([("", record.id)]),
             )
             del self.by_crm[merged]
             self.keep(gone)
@@ -240,7 +242,7 @@ class _Page:
     def see_known(self, sighting: Sighting, binding: Binding) -> None:
         record, eyes = sighting.record, self.eyes
         moved = binding.crm_id not in ("", record.id)
-        back = binding.state in (LeadState.ARCHIVED, LeadState.GONE)
+        back = binding.state in (LeadState.ARCHIVED, LeadState.GONE, LeadState.CONVERTED)
         if not moved and not back and self.is_old(record, binding):
             self.stale += 1
             self.keep(msgspec.structs.replace(binding, sweep=max(binding.sweep, self.sweep)))
@@ -364,6 +366,7 @@ class _Page:
                 modified_us=max(binding.modified_us, record.modified_us),
                 known_us=self.asked_us,
                 fingerprint=sighting.fingerprint,
+                heirs=pack_heirs(record.successors),
             )
         )
         self.removed += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sales_crm_bridge.model import (
@@ -18,6 +19,7 @@ from sales_crm_bridge.model import (
 )
 from sales_crm_bridge.policy import commands
 from sales_crm_bridge.policy.commands import Done, Evidence, LookUp, Patience, Refuse, Retry, Send, Settle
+from sales_crm_bridge.policy.fields import pack_heirs
 from sales_crm_bridge.state import Binding, Command, CommandState
 
 NOW = 1_000_000_000
@@ -65,6 +67,23 @@ def test_before_the_write(operation: Operation, attempt: int, state: LeadState |
     """What is known of the lead decides whether a command is written, looked up, or refused once and for all."""
     known = None if state is None else binding(state)
     assert commands.before(command(operation, attempt), known) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "heirs", "expected"),
+    [
+        (LeadState.MERGED, [("", "1300")], Refuse(category=Category.MERGED, code="lead-merged", other="1300")),
+        (
+            LeadState.CONVERTED,
+            [("deals", "7"), ("contacts", "9")],
+            Refuse(category=Category.CONVERTED, code="lead-converted", successors=(("deals", "7"), ("contacts", "9"))),
+        ),
+    ],
+)
+def test_a_refusal_names_what_the_lead_became(state: LeadState, heirs: list[tuple[str, str]], expected: Refuse) -> None:
+    """Rule 11: a command on a merged or converted lead is refused once, and says where its matter went."""
+    gone = msgspec.structs.replace(binding(state), heirs=pack_heirs(heirs))
+    assert commands.before(command(Operation.REVISE, 0), gone) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from sales_crm_bridge.model import Accepted, LeadState, Record, Scalar
 from sales_crm_bridge.policy import booking, sight
 from sales_crm_bridge.policy.drafts import Converted, How, Observed, Removed, Restored, Why
-from sales_crm_bridge.policy.fields import Keyring
+from sales_crm_bridge.policy.fields import Keyring, heirs_of
 from sales_crm_bridge.policy.sight import Book, Look, Sighting
 from sales_crm_bridge.state import Binding
 
@@ -222,6 +222,7 @@ def test_a_read_that_says_merged_ends_the_loser() -> None:
     (draft,) = world.read(told, asked=2000).drafts
     assert isinstance(draft, Removed)
     assert draft.into == ("512", "crm-512")
+    assert heirs_of(world.bindings["crm-777"]) == (("", "512"),)
 
 
 @pytest.mark.parametrize("state", [LeadState.ARCHIVED, LeadState.GONE])
@@ -247,6 +248,18 @@ def test_a_converted_lead_is_told_with_its_successors() -> None:
     (draft,) = world.read(done, asked=2000).drafts
     assert isinstance(draft, Converted)
     assert world.read(done, asked=3000).drafts == []
+    assert heirs_of(world.bindings["crm-512"]) == (("deals", "7"),)
+
+
+def test_a_lead_that_is_back_has_no_heirs() -> None:
+    """Its conversion was undone in the CRM: later commands are for the record itself again."""
+    world = World()
+    world.read(record())
+    world.read(record(at=200, state=LeadState.CONVERTED, successors=(("deals", "7"),)), asked=2000)
+    (back,) = world.read(record(at=300), asked=3000).drafts
+    assert isinstance(back, Restored)
+    assert world.bindings["crm-512"].state is LeadState.LIVE
+    assert heirs_of(world.bindings["crm-512"]) == ()
 
 
 def test_what_contradicts_the_ledger_is_doubtful() -> None:

@@ -115,6 +115,7 @@ CREATE TABLE bindings (
   layout bigint NOT NULL,
   fields bytea NOT NULL,
   sweep bigint NOT NULL,
+  heirs bytea NOT NULL,
   PRIMARY KEY (conn, lead_id)
 );
 
