@@ -242,12 +242,17 @@ class FeedKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """One stream of records that an adapter names. ``page_max``: the largest page the CRM allows."""
+    """One stream of records that an adapter names. ``page_max``: the largest page the CRM allows.
+
+    ``drifts``, of a sweep: its pages can leave out a record while others are written (offsets into a list that moves). Such a
+    sweep goes over the list again until a pass agrees with the one before it.
+    """
 
     name: str
     kind: FeedKind
     paging: Paging
     page_max: int
+    drifts: bool = False
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True, tag="window"):

@@ -101,7 +101,10 @@ class CrmAdapter(Protocol):
         ...
 
     def feeds(self) -> Sequence[Feed]:
-        """The streams of records it has: exactly one SWEEP, at least one CHANGES or STREAM. Constant, in a fixed order."""
+        """The streams of records it has: exactly one SWEEP, and CHANGES or a STREAM if the CRM has any. Constant, in a fixed order.
+
+        Without CHANGES and STREAM the sweep is the only way to what has changed, and is walked as often as they would be.
+        """
         ...
 
     def pull(self, feed: Feed, position: Position, limit: int) -> Talk[Page]:

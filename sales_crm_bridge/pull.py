@@ -78,9 +78,9 @@ class Puller:
         return dict(self._runs)
 
     def hurry(self, *, everything: bool = False) -> None:
-        """Make the incremental walks (or all) due now: something has hinted at a change."""
+        """Make the walks that meet changes first (or all) due now: something has hinted at a change."""
         for walk in self._walks:
-            if everything or walk.turn is walks.Pass.FRESH:
+            if everything or walk.news:
                 standing = self._standings[walk.name]
                 self._standings[walk.name] = msgspec.structs.replace(standing, due_us=0)
 
@@ -148,9 +148,11 @@ class Puller:
         await self._take(walk, after, page, asked_us, finished=finished)
 
     def _purpose(self, walk: Walk) -> str:
-        if walk.turn is walks.Pass.SWEEP:
-            return "audit" if self.imported() else "backfill"
-        return "pull"
+        if walk.turn is not walks.Pass.SWEEP:
+            return "pull"
+        if not self.imported():
+            return "backfill"
+        return "pull" if walk.news else "audit"
 
     async def _take(self, walk: Walk, after: Standing, page: Page, asked_us: int, *, finished: bool) -> None:
         """Compare a page with the bindings and commit what it means; waits while a lead of it is being written to."""
@@ -185,6 +187,7 @@ class Puller:
                         importing=not self.imported(),
                     )
                     sweep = self._sweep() if walk.turn is walks.Pass.SWEEP else 0
+                    after = walks.compared(after, differs=_shows_more(book, by_crm))
                     await self._commit(walk, after, book, len(ids), seen, sweep, dead, finished=finished)
                     return
             if settled:
@@ -251,15 +254,17 @@ class Puller:
         unseen = await desk.ledger.bindings_unseen(desk.conn, standing.run, standing.absent, READ_BATCH)
         if not unseen:
             book = sight.Book(bindings=[], drafts=[], aliases=[], changed=0, unchanged=0, removed=0, stale=0)
-            after = msgspec.structs.replace(standing, absent=None)
-            await self._commit(walk, after, book, 0, [], 0, [], finished=True)
+            again = walks.another_pass(walk, standing)
+            after = again or msgspec.structs.replace(standing, absent=None)
+            await self._commit(walk, after, book, 0, [], 0, [], finished=again is None)
             return
         after = msgspec.structs.replace(standing, absent=unseen[-1].crm_id)
         ids = [binding.crm_id for binding in unseen]
         while True:
             dead: list[DeadLetter] = []
             asked_us = desk.clock.now_us()
-            found = [record for record in await self._reader.read_each(ids, "audit", dead) if record is not None]
+            read = await self._reader.read_each(ids, self._purpose(walk), dead)
+            found = [record for record in read if record is not None]
             records = await self._reader.with_survivors(found, dead)
             async with desk.books.lock:
                 known = await desk.ledger.bindings_by_crm_id(desk.conn, [record.id for record in records])
@@ -270,6 +275,7 @@ class Puller:
                         desk.eyes, sightings, by_crm, by_lead, asked_us=asked_us, sweep=standing.run, importing=False
                     )
                     alive = [record.id for record in records if record.state is LeadState.LIVE]
+                    after = walks.compared(after, differs=bool(alive))
                     await self._commit(walk, after, book, 0, alive, standing.run, dead, finished=False)
                     return
             await desk.books.freed()
@@ -371,3 +377,8 @@ class Puller:
             self._runs[walk.name] = run
         if facts is not None:
             self._facts = facts
+
+
+def _shows_more(book: Book, known: dict[str, Binding]) -> bool:
+    """Whether a page has shown a live record that the ledger did not know."""
+    return any(one.state is LeadState.LIVE and one.crm_id not in known for one in book.bindings)

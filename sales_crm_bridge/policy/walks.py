@@ -17,6 +17,9 @@ from sales_crm_bridge.model import Cursor, Feed, FeedKind, Keyset, Paging, Posit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PASSES_MAX = 5
+"""Passes of one sweep over a list that drifts: where others write all the time, no two ever agree. The next sweep goes on."""
+
 BACKOFF_START_US = 1_000_000
 BACKOFF_MAX_US = 15 * 60 * 1_000_000
 
@@ -42,13 +45,14 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
-    """One walk: its ``name`` is the key of its position in the ledger."""
+    """One walk: its ``name`` is the key of its position in the ledger. ``news``: what changes in the CRM is met here first."""
 
     name: str
     feed: Feed
     turn: Pass
     every_us: int
     delay_us: int = 0
+    news: bool = False
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +61,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     ``run``: the number of the run under way or, between runs, the last. ``begun_us``: where the next window begins, or the
     CRM's clock when this sweep began. ``due_us``: our clock, no earlier try. ``failures``: in a row; ``told``: this run's first
     failure was reported. ``resume``: a stream's token between runs. ``absent``: a sweep has read all and now asks, by id, for
-    bound records that it did not see; the last id asked for.
+    bound records that it did not see; the last id asked for. ``passes``: of a drifting sweep, those before the present one;
+    ``differs``: the present one has shown a record that the ones before had not, or left out one that is there.
     """
 
     run: int = 0
@@ -68,6 +73,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     resume: str = ""
     absent: str | None = None
     position: Position | None = None
+    passes: int = 0
+    differs: bool = False
 
 
 _encode = msgspec.json.Encoder().encode
@@ -87,22 +94,31 @@ def decode(data: bytes | None) -> Standing | None:
 def walks(feeds: Sequence[Feed], pace: Pace) -> list[Walk]:
     """The walks of these feeds, the most urgent first."""
     found: list[Walk] = []
+    sole = not any(feed.kind in (FeedKind.CHANGES, FeedKind.STREAM) for feed in feeds)
     for feed in feeds:
         match feed.kind:
             case FeedKind.CHANGES:
                 found.append(
-                    Walk(name=feed.name, feed=feed, turn=Pass.FRESH, every_us=pace.every_us, delay_us=pace.horizon_us)
+                    Walk(
+                        name=feed.name,
+                        feed=feed,
+                        turn=Pass.FRESH,
+                        every_us=pace.every_us,
+                        delay_us=pace.horizon_us,
+                        news=True,
+                    )
                 )
                 late_us = max(pace.second_pass_us, pace.horizon_us)
                 found.append(
                     Walk(name=f"{feed.name}/late", feed=feed, turn=Pass.LATE, every_us=late_us, delay_us=late_us)
                 )
             case FeedKind.STREAM:
-                found.append(Walk(name=feed.name, feed=feed, turn=Pass.FRESH, every_us=pace.every_us))
+                found.append(Walk(name=feed.name, feed=feed, turn=Pass.FRESH, every_us=pace.every_us, news=True))
             case FeedKind.REMOVED:
                 found.append(Walk(name=feed.name, feed=feed, turn=Pass.REMOVED, every_us=pace.removed_every_us))
             case FeedKind.SWEEP:
-                found.append(Walk(name=feed.name, feed=feed, turn=Pass.SWEEP, every_us=pace.audit_every_us))
+                every_us = pace.every_us if sole else pace.audit_every_us
+                found.append(Walk(name=feed.name, feed=feed, turn=Pass.SWEEP, every_us=every_us, news=sole))
             case _:
                 assert_never(feed.kind)
     order = list(Pass)
@@ -146,6 +162,24 @@ def begin(walk: Walk, standing: Standing, crm_now_us: int, step_us: int) -> Stan
     begun_us = crm_now_us if walk.turn is Pass.SWEEP else standing.begun_us
     return msgspec.structs.replace(
         standing, run=standing.run + 1, begun_us=begun_us, position=position, failures=0, told=False
+    )
+
+
+def compared(standing: Standing, *, differs: bool) -> Standing:
+    """The same place, after its page was compared with the ledger: ``differs`` as in ``Standing``."""
+    return msgspec.structs.replace(standing, differs=True) if differs and not standing.differs else standing
+
+
+def another_pass(walk: Walk, standing: Standing) -> Standing | None:
+    """Where a sweep goes on when it has been read to its end and the list may have left something out; None: it has ended.
+
+    A pass agrees with the ones before it when it has shown no record that the ledger did not know, and every bound record that
+    it left out was confirmed to be gone. The first pass over an empty ledger agrees with nothing.
+    """
+    if not walk.feed.drifts or not standing.differs or standing.passes + 1 >= PASSES_MAX:
+        return None
+    return msgspec.structs.replace(
+        standing, position=Cursor(), absent=None, passes=standing.passes + 1, differs=False, failures=0
     )
 
 

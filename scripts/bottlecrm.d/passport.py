@@ -24,7 +24,9 @@ for name in ("acme", "globex"):
     profile, _ = Profile.objects.get_or_create(user=user, org=org)
     profile.role, profile.is_active = "ADMIN", True
     profile.save()
-    token, _ = PersonalAccessToken.generate(profile=profile, name="bridge", scopes=["leads:read", "leads:write"])
+    token, _ = PersonalAccessToken.generate(
+        profile=profile, name="bridge", scopes=["leads:read", "leads:write", "org:read"]
+    )
     jwt = OrgAwareRefreshToken.for_user_and_org(user, org, profile).access_token
     organisations[name] = {"org_id": str(org.id), "token": token, "jwt": str(jwt)}
 json.dump(

@@ -38,6 +38,15 @@ def test_a_feed_of_changes_is_walked_twice_and_urgent_things_come_first() -> Non
     assert found[1].delay_us == 900 * S
 
 
+def test_where_the_sweep_is_the_only_feed_it_is_walked_as_often_as_changes_would_be() -> None:
+    """Without CHANGES and STREAM the sweep meets what is new, every ``pull.every``; otherwise it is the audit."""
+    (sole,) = walks.walks(FEEDS[:1], PACE)
+    assert (sole.turn, sole.every_us, sole.news) == (Pass.SWEEP, PACE.every_us, True)
+    audit = walks.walks(FEEDS, PACE)[3]
+    assert (audit.every_us, audit.news) == (PACE.audit_every_us, False)
+    assert [walk.name for walk in walks.walks(FEEDS, PACE) if walk.news] == ["search"]
+
+
 @given(st.lists(st.integers(0, 4000), min_size=1, max_size=30), st.sampled_from([0, 1]), st.sampled_from([1, 1000, S]))
 def test_windows_join_without_a_hole_and_stay_behind_the_clock(gaps_s: list[int], which: int, step_us: int) -> None:
     """Whatever the times of the runs, each window begins where the last one ended, and never reaches past clock − delay."""
