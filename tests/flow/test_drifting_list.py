@@ -13,6 +13,7 @@ import pytest
 
 from sales_crm_adapters.hubspot import HubSpot
 from sales_crm_adapters.hubspot.pages import LIST
+
 from sales_crm_bridge.model import Feed, Page, Position
 from sales_crm_bridge.policy import walks
 from sales_crm_bridge.ports import Talk
@@ -28,7 +29,7 @@ EVERY_S = 30
 def leaves_out(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, bool], list[str]]:
     """Give a way to reduce the CRM to a list that leaves a record out by chance; returns the ids that it has left out."""
 
-    def reduce(chance: float, drifts: bool) -> list[str]:  # noqa: FBT001
+    def reduce(chance: float, drifts: bool) -> list[str]:
         dice = random.Random(5)
         feed = replace(LIST, page_max=20, drifts=drifts)
         full = HubSpot.pull
