@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from sales_crm_adapters.hubspot import HubSpot
 from sales_crm_adapters.hubspot.pages import LIST
 
