@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Write,
     )
     from sales_crm_bridge.state import (
+        Answer,
         Binding,
         Command,
         CommandCounts,
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
         DeadLetter,
         Fence,
         Gap,
+        Inquiry,
         Intake,
+        Known,
         Lease,
         OutboxRow,
         Run,
@@ -320,6 +323,10 @@ class Ledger(Protocol):
         """
         ...
 
+    async def known(self, tenant: str, message_id: str) -> Known | None:
+        """What became of an intent of ours; None: it was never taken (or so long ago that the inbox has forgotten it)."""
+        ...
+
     async def rewind(self, topic: str, to_us: int, rows: Sequence[TenantRow]) -> int:
         """Have every partition of ``topic`` read again from ``to_us`` (epoch microseconds) on, with these tenants' files in force.
 
@@ -388,6 +395,28 @@ class Ledger(Protocol):
         """Everything one step decided, at once."""
         ...
 
+    # --- leads read for somebody else ---------------------------------------------------------------------------------
+
+    async def inquire(self, inquiry: Inquiry, now_us: int) -> None:
+        """Ask the holder of the account's lease to read a lead, and wake it; asked again with the same id: nothing."""
+        ...
+
+    async def inquiries(self, conn: int, now_us: int, limit: int) -> list[Inquiry]:
+        """What somebody waits for and nobody has answered, the most urgent first."""
+        ...
+
+    async def answer(self, fence: Fence, answers: Sequence[Answer], now_us: int) -> None:
+        """Answer inquiries, and wake the askers; one that is no longer there stays unanswered."""
+        ...
+
+    async def answers_take(self, ids: Sequence[str]) -> dict[str, Answer]:
+        """The answers that have come, by inquiry; they are gone from the ledger then."""
+        ...
+
+    async def inquiry_drop(self, name: str) -> None:
+        """Nobody waits for it any more."""
+        ...
+
     # --- facts out ----------------------------------------------------------------------------------------------------
 
     async def outbox_read(self, after_seq: int, limit: int) -> list[OutboxRow]:
@@ -420,10 +449,13 @@ class Ledger(Protocol):
         """Open and parked commands per connection."""
         ...
 
-    async def forget(self, finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int) -> int:
+    async def forget(
+        self, finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int, *, now_us: int = 0
+    ) -> int:
         """Retention: delete at most ``limit`` finished commands, inbox rows and runs older than these times; how many went.
 
-        Closed gaps and leases that are over go with the runs; the newest run of a feed stays.
+        Closed gaps and leases that are over go with the runs; the newest run of a feed stays. Inquiries that were to be answered
+        before ``now_us`` go too, and are not counted.
         """
         ...
 

@@ -231,6 +231,7 @@ class Service:
                         now_us - round(limits.keep_inbox_s * 1e6),
                         now_us - round(limits.keep_runs_s * 1e6),
                         limits.forget_batch,
+                        now_us=now_us,
                     )
                 except (LedgerBusy, EnvironmentFault) as fault:
                     log.warning("housekeeping waits for the ledger: %s", fault.code)

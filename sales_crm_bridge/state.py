@@ -22,6 +22,16 @@ def bell_commands(conn: int) -> str:
     return f"commands/{conn}"
 
 
+def bell_inquiries(conn: int) -> str:
+    """The bell that is rung when somebody wants a lead of connection ``conn`` to be read."""
+    return f"inquiries/{conn}"
+
+
+def bell_answers(asker: str) -> str:
+    """The bell that is rung when an inquiry of ``asker`` has been answered."""
+    return f"answers/{asker}"
+
+
 class Fence(msgspec.Struct, frozen=True, kw_only=True):
     """Proof of ownership that a step carries: the lease's name, its holder and its epoch."""
 
@@ -73,6 +83,39 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     not_before_us: int = 0
     reason: str = ""
     behind_parked: bool = False
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an intent that the inbox has seen: its command (None: it ended, and is forgotten)."""
+
+    command: Command | None
+
+
+class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
+    """A lead of connection ``conn`` is to be read in the CRM, by the holder of its lease, before ``until_us``.
+
+    ``id``: given by the asker, unique for ever; ``asker``: the process that waits, and whose bell is rung.
+    """
+
+    id: str
+    conn: int
+    lead_id: str
+    asker: str
+    until_us: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to inquiry ``id`` of ``asker``.
+
+    ``code`` "": ``lead`` holds what was read, sealed (rule 15). Otherwise why there is none, a code, with a text without personal
+    data in ``said``.
+    """
+
+    id: str
+    asker: str
+    code: str = ""
+    said: str = ""
+    lead: bytes = b""
 
 
 class CommandChange(msgspec.Struct, frozen=True, kw_only=True):

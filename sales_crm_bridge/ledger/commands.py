@@ -13,7 +13,7 @@ from sales_crm_bridge.errors import Bug, PlaceMoved
 from sales_crm_bridge.ledger import house, leases, tenants
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
 from sales_crm_bridge.model import Operation
-from sales_crm_bridge.state import Command, CommandCounts, CommandState, bell_commands
+from sales_crm_bridge.state import Command, CommandCounts, CommandState, Known, bell_commands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +98,10 @@ OPEN = f"""
     SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND open = 1
     UNION ALL SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND state = 'parked'
     ORDER BY seq
+"""  # noqa: S608 - constants
+SEEN = "SELECT taken_us FROM inbox WHERE tenant = ? AND message_id = ?"
+OF_MESSAGE = f"""
+    SELECT {COMMAND} FROM commands WHERE tenant = ? AND message_id = ? ORDER BY seq DESC LIMIT 1
 """  # noqa: S608 - constants
 NEXT_US = """
     SELECT not_before_us FROM commands
@@ -206,6 +210,14 @@ def open_of(conn: int, lead_ids: Sequence[str]) -> Step[list[Command]]:
     some = Set("text", lead_ids)
     (rows,) = yield (Ask(OPEN, (conn, some, conn, some)),)
     return _commands(rows)
+
+
+def known(tenant: str, message_id: str) -> Step[Known | None]:
+    """What became of an intent; None: it was never taken."""
+    rows, seen = yield (Ask(OF_MESSAGE, (tenant, message_id)), Ask(SEEN, (tenant, message_id)))
+    if rows:
+        return Known(command=_commands(rows)[0])
+    return Known(command=None) if seen else None
 
 
 def next_us(conn: int) -> Step[int]:

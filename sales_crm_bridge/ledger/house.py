@@ -65,6 +65,8 @@ FORGET_RUNS = """
 """
 FORGET_GAPS = "DELETE FROM gaps WHERE closed_us > 0 AND closed_us < ?"
 # Every process that ever ran has left a lease of its own; see ``leases.FLOOR``.
+# What nobody waits for any more; an answer in it holds a lead, sealed.
+FORGET_INQUIRIES = "DELETE FROM inquiries WHERE until_us < ?"
 LOCK_FLOOR = "SELECT value FROM meta WHERE name = 'epoch_floor' {update}"
 FORGET_LEASES = "DELETE FROM leases WHERE until_us < ? RETURNING epoch"
 RAISE_FLOOR = "UPDATE meta SET value = ? WHERE name = 'epoch_floor' AND value < ?"
@@ -134,8 +136,11 @@ def positions(conn: int) -> Step[dict[str, bytes]]:
     return dict(rows)
 
 
-def forget(finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int) -> Step[int]:
+def forget(
+    finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int, *, now_us: int = 0
+) -> Step[int]:
     """Delete what is past its time, the oldest first; closed gaps and dead processes' leases go with the runs."""
+    yield (Ask(FORGET_INQUIRIES, (now_us,)),)
     (commands,) = yield (Ask(FORGET_COMMANDS, (finished_before_us, limit)),)
     gone = len(commands)
     (inbox,) = yield (Ask(FORGET_INBOX, (inbox_before_us, limit - gone)),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.errors import Bug
-from sales_crm_bridge.ledger import bindings, commands, commits, house, leases, outbox, tenants
+from sales_crm_bridge.ledger import bindings, commands, commits, house, inquiries, leases, outbox, tenants
 from sales_crm_bridge.ledger.steps import Collision, Ring, Step
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ledger.steps import Driver
     from sales_crm_bridge.model import TopicPartition
     from sales_crm_bridge.state import (
+        Answer,
         Binding,
         Command,
         CommandCounts,
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
         DeadLetter,
         Fence,
         Gap,
+        Inquiry,
         Intake,
+        Known,
         Lease,
         OutboxRow,
         Run,
@@ -100,6 +103,10 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.run(commands.rewind, topic, to_us, rows)
 
+    async def known(self, tenant: str, message_id: str) -> Known | None:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(commands.known, tenant, message_id)
+
     async def bindings_by_crm_id(self, conn: int, crm_ids: Sequence[str]) -> dict[str, Binding]:
         """See ``ports.Ledger``."""
         return await self._driver.look(bindings.by_crm_id, conn, crm_ids)
@@ -156,6 +163,26 @@ class SqlLedger:
                     "bug.crm-id-bound-twice", "a CRM record is bound to a second lead", place=fence.lease
                 ) from error
 
+    async def inquire(self, inquiry: Inquiry, now_us: int) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(inquiries.ask, inquiry, now_us)
+
+    async def inquiries(self, conn: int, now_us: int, limit: int) -> list[Inquiry]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(inquiries.unanswered, conn, now_us, limit)
+
+    async def answer(self, fence: Fence, answers: Sequence[Answer], now_us: int) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(inquiries.give, fence, answers, now_us)
+
+    async def answers_take(self, ids: Sequence[str]) -> dict[str, Answer]:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(inquiries.take, ids)
+
+    async def inquiry_drop(self, name: str) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(inquiries.drop, name)
+
     async def outbox_read(self, after_seq: int, limit: int) -> list[OutboxRow]:
         """See ``ports.Ledger``."""
         return await self._driver.look(outbox.read, after_seq, limit)
@@ -184,9 +211,11 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.look(commands.counts)
 
-    async def forget(self, finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int) -> int:
+    async def forget(
+        self, finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int, *, now_us: int = 0
+    ) -> int:
         """See ``ports.Ledger``."""
-        return await self._driver.run(house.forget, finished_before_us, inbox_before_us, runs_before_us, limit)
+        return await self._driver.run(house.forget, finished_before_us, inbox_before_us, runs_before_us, limit, now_us=now_us)
 
     async def ring(self, bell: str) -> None:
         """See ``ports.Ledger``."""

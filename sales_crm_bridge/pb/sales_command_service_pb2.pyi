@@ -10,6 +10,7 @@ from sales_crm_bridge.pb import quote_pb2 as _quote_pb2
 from sales_crm_bridge.pb import sales_pb2 as _sales_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,46 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CommandState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CommandStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CommandState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMMAND_STATE_UNSPECIFIED: _CommandState.ValueType  # 0
+    """Not said."""
+    COMMAND_STATE_PENDING: _CommandState.ValueType  # 1
+    """It waits for its turn, or for a time at which it may be tried again."""
+    COMMAND_STATE_UNDER_WAY: _CommandState.ValueType  # 2
+    """It is being carried out, or being found out whether it was."""
+    COMMAND_STATE_DONE: _CommandState.ValueType  # 3
+    """It took effect."""
+    COMMAND_STATE_REFUSED: _CommandState.ValueType  # 4
+    """It took no effect and never will; the reason says why."""
+    COMMAND_STATE_PARKED: _CommandState.ValueType  # 5
+    """It waits for a person who can cure the cause; the reason names it."""
+    COMMAND_STATE_FORGOTTEN: _CommandState.ValueType  # 6
+    """It ended so long ago that nobody remembers how; the facts about the lead say it."""
+
+class CommandState(_CommandState, metaclass=_CommandStateEnumTypeWrapper):
+    """Where a command stands that was accepted."""
+
+COMMAND_STATE_UNSPECIFIED: CommandState.ValueType  # 0
+"""Not said."""
+COMMAND_STATE_PENDING: CommandState.ValueType  # 1
+"""It waits for its turn, or for a time at which it may be tried again."""
+COMMAND_STATE_UNDER_WAY: CommandState.ValueType  # 2
+"""It is being carried out, or being found out whether it was."""
+COMMAND_STATE_DONE: CommandState.ValueType  # 3
+"""It took effect."""
+COMMAND_STATE_REFUSED: CommandState.ValueType  # 4
+"""It took no effect and never will; the reason says why."""
+COMMAND_STATE_PARKED: CommandState.ValueType  # 5
+"""It waits for a person who can cure the cause; the reason names it."""
+COMMAND_STATE_FORGOTTEN: CommandState.ValueType  # 6
+"""It ended so long ago that nobody remembers how; the facts about the lead say it."""
+Global___CommandState: _TypeAlias = CommandState  # noqa: Y015
 
 @_typing.final
 class CreateLeadRequest(_message.Message):
@@ -65,21 +106,29 @@ class CreateLeadResponse(_message.Message):
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     LEAD_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The message id under which the command is known: the request's idempotency key."""
+    state: Global___CommandState.ValueType
+    """Where the command stands. The same call with the same key asks again."""
+    reason: _builtins.str
+    """Why it waits for a person, or was refused: a code; else empty."""
     @_builtins.property
     def lead(self) -> _opportunity_pb2.Lead:
-        """The lead after it; absent if the command was accepted and is still under way."""
+        """The lead after it; absent if the command was accepted and is still under way, or where the lead must be read elsewhere (GetLead)."""
 
     def __init__(
         self,
         *,
         message_id: _builtins.str = ...,
         lead: _opportunity_pb2.Lead | None = ...,
+        state: Global___CommandState.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead", "message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead", "message_id", b"message_id", "reason", b"reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -129,21 +178,29 @@ class QualifyLeadResponse(_message.Message):
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     LEAD_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The message id under which the command is known: the request's idempotency key."""
+    state: Global___CommandState.ValueType
+    """Where the command stands. The same call with the same key asks again."""
+    reason: _builtins.str
+    """Why it waits for a person, or was refused: a code; else empty."""
     @_builtins.property
     def lead(self) -> _opportunity_pb2.Lead:
-        """The lead after it; absent if the command was accepted and is still under way."""
+        """The lead after it; absent if the command was accepted and is still under way, or where the lead must be read elsewhere (GetLead)."""
 
     def __init__(
         self,
         *,
         message_id: _builtins.str = ...,
         lead: _opportunity_pb2.Lead | None = ...,
+        state: Global___CommandState.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead", "message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead", "message_id", b"message_id", "reason", b"reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,21 +250,29 @@ class DisqualifyLeadResponse(_message.Message):
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     LEAD_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The message id under which the command is known: the request's idempotency key."""
+    state: Global___CommandState.ValueType
+    """Where the command stands. The same call with the same key asks again."""
+    reason: _builtins.str
+    """Why it waits for a person, or was refused: a code; else empty."""
     @_builtins.property
     def lead(self) -> _opportunity_pb2.Lead:
-        """The lead after it; absent if the command was accepted and is still under way."""
+        """The lead after it; absent if the command was accepted and is still under way, or where the lead must be read elsewhere (GetLead)."""
 
     def __init__(
         self,
         *,
         message_id: _builtins.str = ...,
         lead: _opportunity_pb2.Lead | None = ...,
+        state: Global___CommandState.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead", "message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead", "message_id", b"message_id", "reason", b"reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

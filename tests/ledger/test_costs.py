@@ -90,6 +90,7 @@ def steps(conn: int, fence: Fence) -> dict[str, Step]:
         "relay": relay,
         "unseen": lambda it: it.bindings_unseen(conn, 1, "c5", 10),
         "renew": lambda it: it.leases_renew("p1", 1, 10**16),
+        "what became of an intent": lambda it: it.known("acme", "m7"),
         "forget": lambda it: it.forget(5, 0, 0, 10),
     }
 
@@ -131,6 +132,8 @@ SCANS = {
     "next": (commands.NEXT_US, (1,)),
     "unknown": (commands.UNKNOWN, (1,)),
     "orphaned": (commands.ORPHANED, (1, 1)),
+    "of message": (commands.OF_MESSAGE, ("acme", "m7")),
+    "seen": (commands.SEEN, ("acme", "m7")),
     "open": (commands.OPEN, (1, array("text", ["late1"]), 1, array("text", ["late1"]))),
     "sending": (commands.SENDING, (1, 1, array("int", [1, 2, 3]))),
     "crown": (commands.CROWN_NEXT, (array("int", [1, 2, 3]),)),

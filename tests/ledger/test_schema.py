@@ -13,6 +13,8 @@ from sales_crm_bridge.model import LeadState
 from sales_crm_bridge.state import Binding, Commit, OutboxRow
 from tests.ledger.house import House
 
+NAMES = [f"{one.number:04d}_{one.name}" for one in shipped()]
+
 ADDING = Migration(
     number=SCHEMA_VERSION + 1,
     name="adding",
@@ -33,29 +35,30 @@ BREAKING = Migration(
 def test_the_code_knows_the_newest_migration_it_ships() -> None:
     """Numbers run from 1 without a hole up to SCHEMA_VERSION, and none claims code that is newer than itself."""
     assert [one.number for one in shipped()] == list(range(1, SCHEMA_VERSION + 1))
+    assert NAMES[0] == "0001_first"
     assert all(1 <= one.oldest <= one.number for one in shipped())
 
 
 async def test_an_empty_database_is_refused_with_the_remedy_until_it_is_migrated(address: str) -> None:
     """No table is made unasked; migrate says what it applied, once."""
     state = await schema_state(address)
-    assert (state.present, state.pending) == (0, ("0001_first",))
+    assert (state.present, state.pending) == (0, tuple(NAMES))
     assert (state.clock_us > 1_600_000_000_000_000) == address.startswith("postgresql")
     with pytest.raises(EnvironmentFault) as refused:
         await open_ledger(address)
     assert refused.value.code == "ledger.schema-old"
     assert "sales-crm-bridge migrate" in refused.value.remedy
-    assert await migrate(address) == ["0001_first"]
+    assert await migrate(address) == NAMES
     assert await migrate(address) == []
     state = await schema_state(address)
-    assert (state.present, state.oldest, state.pending) == (1, 1, ())
+    assert (state.present, state.oldest, state.pending) == (SCHEMA_VERSION, 1, ())
     await (await open_ledger(address)).close()
 
 
 async def test_two_who_migrate_at_once_apply_it_once(address: str) -> None:
     """One does the work, the other finds it done."""
     done = await asyncio.gather(*(migrate(address) for _ in range(4)))
-    assert sorted(done) == [[], [], [], ["0001_first"]]
+    assert sorted(done) == [[], [], [], NAMES]
 
 
 async def test_a_schema_is_upgraded_while_the_previous_version_works(address: str, house: House) -> None:
@@ -102,7 +105,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(address: str) -> Non
     with pytest.raises(Exception, match="ledger"):
         await migrate(address, migrations=[*shipped(), broken])
     assert (await schema_state(address)).present == 0
-    assert await migrate(address) == ["0001_first"]
+    assert await migrate(address) == NAMES
 
 
 @pytest.mark.parametrize("address", ["mysql://x/y", "ledger.db", "sqlite://x", ""])
