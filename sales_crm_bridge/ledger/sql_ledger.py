@@ -215,7 +215,9 @@ class SqlLedger:
         self, finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int, *, now_us: int = 0
     ) -> int:
         """See ``ports.Ledger``."""
-        return await self._driver.run(house.forget, finished_before_us, inbox_before_us, runs_before_us, limit, now_us=now_us)
+        return await self._driver.run(
+            house.forget, finished_before_us, inbox_before_us, runs_before_us, limit, now_us=now_us
+        )
 
     async def ring(self, bell: str) -> None:
         """See ``ports.Ledger``."""
