@@ -133,7 +133,7 @@ SCANS = {
     "unknown": (commands.UNKNOWN, (1,)),
     "orphaned": (commands.ORPHANED, (1, 1)),
     "of message": (commands.OF_MESSAGE, ("acme", "m7")),
-    "seen": (commands.SEEN, ("acme", "m7")),
+    "in the inbox": (commands.SEEN, ("acme", "m7")),
     "open": (commands.OPEN, (1, array("text", ["late1"]), 1, array("text", ["late1"]))),
     "sending": (commands.SENDING, (1, 1, array("int", [1, 2, 3]))),
     "crown": (commands.CROWN_NEXT, (array("int", [1, 2, 3]),)),
