@@ -54,6 +54,16 @@ services: venv ## Start the real Kafka, PostgreSQL and BottleCRM that the tests 
 demo: venv ## 500 leads, a sandbox CRM, Kafka inside the process: the whole flow in seconds
 	@sales-crm-bridge demo
 
+# --- Speed ------------------------------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: venv ## What the bridge costs beside a bare loop: about 10 minutes (real Kafka and PostgreSQL where they run)
+	@python -m benchmarks
+
+.PHONY: bench-quick
+bench-quick: venv ## The same, smaller: about 2 minutes
+	@python -m benchmarks --quick
+
 # --- Generated files --------------------------------------------------------------------------------------------
 
 .PHONY: protos
