@@ -14,6 +14,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from sales_crm_bridge import contract
+from tests.flow.flow_kit import view
 
 LIMIT_S = 90.0
 """Longest wait for anything that must come."""
@@ -133,3 +134,15 @@ class Clients:
 
     def close(self) -> None:
         self._consumer.close()
+
+
+async def until_answered(clients: Clients, uttered: list[str]) -> None:
+    """Wait until every intent has an outcome on the topic."""
+    began = time.monotonic()
+    while True:
+        clients.read()
+        told = view(clients.facts)
+        if all(told.done[name] or name in told.refused for name in uttered):
+            return
+        assert time.monotonic() - began < LIMIT_S, "an intent has no outcome"
+        await asyncio.sleep(0.3)

@@ -15,7 +15,7 @@ from sales_crm_bridge.kafka import KafkaSettings, ensure_topics
 from sales_crm_bridge.sandbox import Fault, FaultKind, SandboxApp, serve
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from tests.flow.flow_kit import disagreements, view
-from tests.real.real_kit import LIMIT_S, Clients, Deployment, running
+from tests.real.real_kit import Clients, Deployment, running, until_answered
 
 LEADS = 300
 
@@ -68,18 +68,6 @@ async def edit(portal: Portal, clients: Clients, rng: random.Random, turns: rang
                 uttered.append(f"qualify-{turn}")
                 clients.utter(contract.QualifyLeadRequested(), f"L-{turn - 1}", uttered[-1])
     return uttered
-
-
-async def until_answered(clients: Clients, uttered: list[str]) -> None:
-    """Wait until every intent has an outcome on the topic."""
-    began = time.monotonic()
-    while True:
-        clients.read()
-        told = view(clients.facts)
-        if all(told.done[name] or name in told.refused for name in uttered):
-            return
-        assert time.monotonic() - began < LIMIT_S, "an intent has no outcome"
-        await asyncio.sleep(0.3)
 
 
 async def test_two_processes_one_killed_nothing_lost_nothing_doubled(

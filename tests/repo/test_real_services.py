@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+ROOT = Path(__file__).parents[2]
 SUITE = """
 import pytest
 
@@ -105,3 +106,19 @@ def test_each_database_is_empty_and_its_own(postgres_dsn: str, request: pytest.F
         one.execute("CREATE TABLE seen (id int)")
         found = two.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
     assert found == (0,)
+
+
+def test_a_machine_without_a_python_for_the_crm_is_told_what_to_install(tmp_path: Path) -> None:
+    """BottleCRM wants a newer Python than the bridge does: without one nothing is started, and the remedy is named."""
+    run = subprocess.run(
+        [ROOT / "scripts" / "bottlecrm", "start"],
+        env={**os.environ, "BRIDGE_TEST_WORK": str(tmp_path / "work"), "BOTTLECRM_PYTHON": "/nowhere/python3.12"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert "no Python >= 3.12" in run.stderr
+    assert "BOTTLECRM_PYTHON names one by hand" in run.stderr
+    assert not (tmp_path / "work" / "postgres").exists()
