@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
+from sales_crm_bridge import tracing
 from sales_crm_bridge.contract import decode_command
 from sales_crm_bridge.errors import ContractError
 from sales_crm_bridge.model import Category, LeadState, Operation
@@ -23,17 +24,27 @@ if TYPE_CHECKING:
     from sales_crm_bridge.mapping import Misfit
     from sales_crm_bridge.model import Scalar
     from sales_crm_bridge.state import Binding, OutboxRow
+    from sales_crm_bridge.tracing import Open
 
 log = logging.getLogger(__name__)
 
+_SAID = {
+    CommandState.PENDING: ("a command waits for its next try", logging.INFO),
+    CommandState.UNKNOWN: ("a command's outcome is not known yet", logging.INFO),
+    CommandState.DONE: ("a command took effect", logging.INFO),
+    CommandState.REFUSED: ("a command was refused for good", logging.INFO),
+    CommandState.PARKED: ("a command waits for a person", logging.WARNING),
+}
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A command with what it asks for, decoded, in the CRM's words (``wire``)."""
+    """A command with what it asks for, decoded, in the CRM's words (``wire``), and the span of this turn at it."""
 
     command: Command
     asked: LeadCommand | None
     wire: dict[str, str | int | float | bool | None]
     binding: Binding | None
+    span: Open
     conflicts: tuple[Conflict, ...] = ()
 
 
@@ -57,7 +68,7 @@ class Clerk:
         try:
             asked = decode_command(command.payload)
         except ContractError as fault:
-            job = Job(command=command, asked=None, wire={}, binding=binding)
+            job = Job(command=command, asked=None, wire={}, binding=binding, span=self._span(command, None))
             return job, Refuse(category=Category.CONTRACT, code=fault.code)
         wire, misfits = self._wire(asked)
         clashes: tuple[Conflict, ...] = ()
@@ -65,7 +76,8 @@ class Clerk:
             rule_of = self._desk.push.conflict_rule
             clashes = booking.conflicts(self._desk.eyes, mapping, binding, wire, command.occurred_us, rule_of)
         kept = booking.without(mapping, wire, clashes)
-        job = Job(command=command, asked=asked, wire=kept, binding=binding, conflicts=clashes)
+        span = self._span(command, asked)
+        job = Job(command=command, asked=asked, wire=kept, binding=binding, span=span, conflicts=clashes)
         if asked.violations:
             return job, Refuse(category=Category.CONTRACT, code=asked.violations[0].code)
         if misfits:
@@ -74,6 +86,23 @@ class Clerk:
         if not wire:
             return job, Refuse(category=Category.UNSUPPORTED, code="mapping.nothing-to-write")
         return job, self._decided(clashes, kept)
+
+    def _span(self, command: Command, asked: LeadCommand | None) -> Open:
+        """The span of a turn at a command, caused by its intent; it ends when the ledger has what became of it."""
+        desk = self._desk
+        return desk.tracer.of_intent(
+            tracing.parse(asked.traceparent, asked.tracestate) if asked is not None else None,
+            f"{command.tenant}\x1f{command.message_id}",
+            "push",
+            {
+                "messaging.message.id": command.message_id,
+                "messaging.message.conversation_id": asked.correlation_id if asked is not None else "",
+                "sales.account": desk.name,
+                "sales.attempt": command.attempt + (command.state is CommandState.PENDING),
+                "sales.operation": command.operation.value,
+                "sales.tenant": command.tenant,
+            },
+        )
 
     def _wire(self, asked: LeadCommand) -> tuple[dict[str, Scalar], Sequence[Misfit]]:
         mapping = self._desk.mapping
@@ -149,12 +178,15 @@ class Clerk:
         dead: list[DeadLetter] = []
         for verdict in verdicts:
             command, step, asked = verdict.job.command, verdict.step, verdict.job.asked
+            trace = verdict.job.span.context
             changes.append(_change(command, step, now_us))
             bound = verdict.binding or booking.unbound(command.conn, command.lead_id)
             if verdict.job.conflicts and isinstance(step, Done | Refuse):
                 bound = _told(bound)
                 rows.append(
-                    desk.scribe.conflict(command, asked, verdict.job.conflicts, desk.eyes, bound, now_us=now_us)
+                    desk.scribe.conflict(
+                        command, asked, verdict.job.conflicts, desk.eyes, bound, now_us=now_us, trace=trace
+                    )
                 )
             match step:
                 case Done(accepted=accepted):
@@ -162,21 +194,51 @@ class Clerk:
                     bindings.append(bound)
                     slots = sorted(booking.written(desk.mapping, verdict.job.wire))
                     written = [desk.eyes.slot_fields[slot] for slot in slots]
-                    rows.append(desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us))
+                    rows.append(
+                        desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us, trace=trace)
+                    )
                 case Refuse():
                     bound = _told(bound)
                     bindings.append(bound)
                     source = f"command {command.seq}" if step.needs_person else ""
-                    rows.append(desk.scribe.push_failed(command, asked, step, bound, dead_letter=source, now_us=now_us))
+                    rows.append(
+                        desk.scribe.push_failed(
+                            command, asked, step, bound, dead_letter=source, now_us=now_us, trace=trace
+                        )
+                    )
                     if step.needs_person:
                         dead.append(_dead_letter(desk, command, step, now_us))
                 case Retry() | Settle():
-                    log.info("command %d waits: %s", command.seq, step.reason, extra={"tenant": desk.tenant})
+                    pass
                 case _:
                     assert_never(step)
         await desk.ledger.commit(
             desk.fence, Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead)
         )
+        for verdict, change in zip(verdicts, changes, strict=True):
+            _say(verdict.job, change)
+
+
+def _say(job: Job, change: CommandChange) -> None:
+    """What became of a command, in the log and in its trace."""
+    command = job.command
+    words, level = _SAID[change.state]
+    log.log(
+        level,
+        words,
+        extra={
+            "event": f"command.{change.state.value}",
+            "tenant": command.tenant,
+            "message_id": command.message_id,
+            "correlation_id": job.asked.correlation_id if job.asked is not None else "",
+            "operation": command.operation.value,
+            "command": command.seq,
+            "attempt": change.attempt,
+            "code": change.reason,
+            "trace_id": job.span.trace_id,
+        },
+    )
+    job.span.end(change.reason, {"sales.outcome": change.state.value})
 
 
 def _told(binding: Binding) -> Binding:

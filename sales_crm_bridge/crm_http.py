@@ -28,12 +28,14 @@ from sales_crm_bridge.rim.terms import (
     retry_at_us,
 )
 from sales_crm_bridge.rim.transport import HttpxTransport, SocketTransport, sockets
+from sales_crm_bridge.tracing import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from sales_crm_bridge.model import Account, Reply, Secrets
     from sales_crm_bridge.ports import Clock, CrmAdapter, Dice, Talk, Transport
+    from sales_crm_bridge.tracing import Open
 
 __all__ = [
     "AnswerLost",
@@ -65,7 +67,8 @@ class Rim:
 
     ``count`` adds calls to a day of the account in the ledger; ``keep_load`` and ``keep_save`` hold what a sign-in must keep,
     sealed with ``seal`` (None: there is no key, and an adapter that keeps something stops with a remedy). ``on_exchange`` sees
-    every call and what the talk was answered. ``name`` stands in logs and errors.
+    every call and what the talk was answered. ``name`` stands in logs and errors; ``tracer`` begins a span for each request
+    (None: none), and ``trace_out`` says whether the CRM is told of it.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class Rim:
         keep_save: Callable[[bytes], Awaitable[None]],
         seal: Seal | None = None,
         on_exchange: Callable[[Exchange], None] | None = None,
+        tracer: Tracer | None = None,
+        trace_out: bool = True,
     ) -> None:
         self._name = name
         self._transport = transport
@@ -102,13 +107,15 @@ class Rim:
             count=count,
             vault=Vault(load=keep_load, save=keep_save, seal=seal),
             redactor=self._redactor,
+            tracer=tracer or Tracer(clock, dice),
+            trace_out=trace_out,
         )
         self._conversations = 0
         self._stopped: ConnectionStopped | None = None
 
     # --- what the rooms see -------------------------------------------------------------------------------------------
 
-    async def converse(self, talk: Talk[T], *, purpose: str) -> T:
+    async def converse(self, talk: Talk[T], *, purpose: str, causes: Sequence[Open] = ()) -> T:
         """Run ``talk`` to its end and return its value; see ``ports.Speaker`` and the class for what is raised."""
         first = rank(purpose)
         self._conversations += 1
@@ -120,7 +127,7 @@ class Rim:
                 raise stopped
             calls = next(talk)
             while True:
-                jobs = [self._caller.job(call, purpose, first) for call in calls]
+                jobs = [self._caller.job(call, purpose, first, causes) for call in calls]
                 results = await self._together(jobs)
                 replies = self._replies(results)
                 self._show(conversation, ordinal, jobs, replies)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.policy.walks import Pace
     from sales_crm_bridge.ports import Clock, CrmAdapter, Ledger, Speaker
     from sales_crm_bridge.state import Fence
+    from sales_crm_bridge.tracing import Tracer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +70,12 @@ class Books:
 class Desk:
     """One connection, ready to work: who it is, and the hands that act for it under lease ``fence``.
 
-    ``outbox_max``: facts of this connection waiting in the outbox at which pull and push pause.
+    ``outbox_max``: facts of this connection waiting in the outbox at which pull and push pause. ``name``: tenant and connection.
     """
 
     conn: int
     tenant: str
+    name: str
     adapter: CrmAdapter
     mapping: Mapping
     eyes: Look
@@ -82,6 +84,7 @@ class Desk:
     ledger: Ledger
     clock: Clock
     fence: Fence
+    tracer: Tracer
     pace: Pace
     push: PushRules
     outbox_max: int

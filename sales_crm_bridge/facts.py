@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.policy.commands import Refuse
     from sales_crm_bridge.policy.sight import Look
     from sales_crm_bridge.state import Binding, Command, Gap, Run
+    from sales_crm_bridge.tracing import Context
 
 _CHANGE = {
     Why.IMPORTED: contract.CrmChangeKind.CRM_CHANGE_KIND_IMPORTED,
@@ -66,11 +67,13 @@ class Scribe:
 
     # --- what a pull found --------------------------------------------------------------------------------------------
 
-    def leads(self, drafts: Sequence[Draft], *, run_id: str, now_us: int) -> list[OutboxRow]:
-        """The facts of a page, in order; all of them were caused by sync run ``run_id``."""
+    def leads(
+        self, drafts: Sequence[Draft], *, run_id: str, now_us: int, trace: Context | None = None
+    ) -> list[OutboxRow]:
+        """The facts of a page, in order; all of them were caused by sync run ``run_id``, in the work that ``trace`` shows."""
         if not drafts:
             return []
-        page = self._page(run_id, run_id)
+        page = self._page(run_id, run_id, trace)
         observed = contract.ObservedPage(
             page,
             crm=self._crm,
@@ -137,6 +140,7 @@ class Scribe:
         *,
         written: Sequence[str],
         now_us: int,
+        trace: Context | None = None,
     ) -> OutboxRow:
         """An intent took effect; ``bound`` is the lead's binding after it, ``written`` the lead's fields that were written."""
         record = accepted.record or Record(id=accepted.crm_id, version="", modified_us=0, fields={})
@@ -156,7 +160,7 @@ class Scribe:
             lead, _ = self._mapping.lead(record.fields, command.lead_id)
             pushed.lead.MergeFrom(lead)
         contract.set_time(pushed.completed_at, now_us)
-        return self._answer(command, asked, bound, pushed, record.modified_us or now_us, now_us)
+        return self._answer(command, asked, bound, pushed, record.modified_us or now_us, now_us, trace)
 
     def push_failed(
         self,
@@ -167,6 +171,7 @@ class Scribe:
         *,
         dead_letter: str,
         now_us: int,
+        trace: Context | None = None,
     ) -> OutboxRow:
         """An intent did not take effect; ``dead_letter``: the source of the dead letter that keeps it ("" none)."""
         failed = contract.CrmLeadPushFailed(
@@ -184,7 +189,7 @@ class Scribe:
         if bound.crm_id:
             failed.external.MergeFrom(self._external_id(bound.crm_id, bound.version, bound.modified_us))
         contract.set_time(failed.failed_at, now_us)
-        return self._answer(command, asked, bound, failed, now_us, now_us)
+        return self._answer(command, asked, bound, failed, now_us, now_us, trace)
 
     def conflict(
         self,
@@ -195,6 +200,7 @@ class Scribe:
         bound: Binding,
         *,
         now_us: int,
+        trace: Context | None = None,
     ) -> OutboxRow:
         """Both sides changed the same fields; what the tenant's rule for each made of it."""
         body = contract.CrmLeadConflictDetected(
@@ -212,7 +218,7 @@ class Scribe:
             ],
         )
         contract.set_time(body.detected_at, now_us)
-        return self._answer(command, asked, bound, body, now_us, now_us)
+        return self._answer(command, asked, bound, body, now_us, now_us, trace)
 
     def _answer(
         self,
@@ -222,9 +228,10 @@ class Scribe:
         body: contract.CrmLeadPushed | contract.CrmLeadPushFailed | contract.CrmLeadConflictDetected,
         occurred_us: int,
         now_us: int,
+        trace: Context | None,
     ) -> OutboxRow:
         correlation = asked.correlation_id if asked is not None else command.message_id
-        page = self._page(correlation, command.message_id, asked.traceparent if asked is not None else "")
+        page = self._page(correlation, command.message_id, trace)
         return _row(page.fact(command.lead_id, bound.aggregate_version, occurred_us, body), now_us)
 
     # --- how a connection fares ---------------------------------------------------------------------------------------
@@ -286,13 +293,14 @@ class Scribe:
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
-    def _page(self, correlation: str, causation: str, traceparent: str = "") -> FactPage:
+    def _page(self, correlation: str, causation: str, trace: Context | None = None) -> FactPage:
         return contract.FactPage(
             tenant_id=self._tenant,
             correlation_id=correlation,
             causation_id=causation,
             producer=self._producer,
-            traceparent=traceparent,
+            traceparent=trace.parent if trace is not None else "",
+            tracestate=trace.state if trace is not None else "",
         )
 
     def _connection_ref(self, ref: contract.CrmConnectionRef) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from sales_crm_bridge.world import RealDice, WallClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from sales_crm_bridge.ports import Ledger
+    from sales_crm_bridge.ports import Ledger, SpanSink
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.tenants import Tenant
@@ -76,13 +77,41 @@ async def ledger_of(settings: Settings, *, migrate: bool = False) -> AsyncIterat
 # --- run --------------------------------------------------------------------------------------------------------------
 
 
-def service_of(settings: Settings, ledger: Ledger) -> Service:
+def service_of(settings: Settings, ledger: Ledger, spans: SpanSink | None = None) -> Service:
     """The whole service on the real world: its clock and chance, its sockets, and the Kafka that the settings name."""
     outside = wiring.Outside(
-        clock=WallClock(), dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings)
+        clock=WallClock(),
+        dice=RealDice(),
+        ledger=ledger,
+        transport=wiring.real_transport(settings),
+        spans=spans,
     )
     kafka = kafka_settings(settings)
     return wiring.assemble(settings, outside, source=KafkaIntents(kafka), sink=facts_of(settings))
+
+
+@asynccontextmanager
+async def spans_of(settings: Settings) -> AsyncIterator[SpanSink | None]:
+    """Where spans go; None, and OpenTelemetry is not even imported, if no endpoint is configured. At the end the last are sent."""
+    telemetry = settings.telemetry
+    endpoint = telemetry.traces_endpoint(os.environ)
+    if not endpoint:
+        yield None
+        return
+    from sales_crm_bridge.telemetry import OtlpSpans  # noqa: PLC0415 - see above
+
+    sink = OtlpSpans(
+        endpoint,
+        service=settings.producer,
+        instance=RealDice().name(),
+        headers={name: value.get_secret_value() for name, value in telemetry.headers.items()},
+        queue_max=telemetry.queue_spans_max,
+        timeout_s=telemetry.timeout_s,
+    )
+    try:
+        yield sink
+    finally:
+        await sink.close()
 
 
 async def check_ledger(settings: Settings) -> None:
@@ -100,8 +129,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     need_kafka(settings)
     if not settings.ledger_address().startswith("sqlite:"):
         await check_ledger(settings)
-    async with ledger_of(settings) as ledger:
-        service = service_of(settings, ledger)
+    async with spans_of(settings) as spans, ledger_of(settings) as ledger:
+        service = service_of(settings, ledger, spans)
         working = asyncio.create_task(service.run(), name="service")
         stopping = asyncio.create_task(stop.wait(), name="signal")
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)

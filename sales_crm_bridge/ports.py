@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Run,
         TenantRow,
     )
+    from sales_crm_bridge.tracing import Open, Span
 
 T = TypeVar("T")
 
@@ -183,11 +184,11 @@ class Transport(Protocol):
 class Speaker(Protocol):
     """Runs an adapter's talks against one account: the rim (``crm_http``) behind one method."""
 
-    async def converse(self, talk: Talk[T], *, purpose: str) -> T:
+    async def converse(self, talk: Talk[T], *, purpose: str, causes: Sequence[Open] = ()) -> T:
         """Run ``talk`` to its end and return its value.
 
-        ``purpose`` is the budget class: ``push``, ``pull``, ``audit``, ``backfill``, ``check``. Raises ``CrmUnavailable``,
-        ``QuotaExhausted``, ``ConnectionStopped``.
+        ``purpose`` is the budget class: ``push``, ``pull``, ``audit``, ``backfill``, ``check``. ``causes``: the work that the calls
+        are made for, whose trace they carry on. Raises ``CrmUnavailable``, ``QuotaExhausted``, ``ConnectionStopped``.
         """
         ...
 
@@ -236,6 +237,14 @@ class FactSink(Protocol):
 
     async def close(self) -> None:
         """Wait for what is in flight, within the named limit, and disconnect."""
+        ...
+
+
+class SpanSink(Protocol):
+    """Where spans go that have ended."""
+
+    def ended(self, span: Span) -> None:
+        """Take it, and come back at once; never raises. What cannot be taken is dropped: no work ever waits for a trace."""
         ...
 
 

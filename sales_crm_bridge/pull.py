@@ -12,6 +12,7 @@ from sales_crm_bridge.model import FeedKind, LeadState, Record
 from sales_crm_bridge.policy import sight, walks
 from sales_crm_bridge.reading import READ_BATCH, Reader
 from sales_crm_bridge.state import Commit, DeadLetter, Run
+from sales_crm_bridge.tracing import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ class Puller:
         self._runs: dict[str, Run] = {}
         self._faults: dict[str, CrmUnavailable | ConnectionStopped] = {}
         self._facts = 0
+        self._span = NOTHING
 
     async def open(self) -> None:
         """Take up the walks where the ledger says they stand; a walk it does not know begins now."""
@@ -105,8 +107,10 @@ class Puller:
             await self._advance(walk)
         except (CrmUnavailable, ConnectionStopped) as fault:
             await self._failed(walk, fault)
+            self._span.end(fault.code)
         else:
             self._faults.pop(walk.name, None)
+            self._span.end()
         return 0.0
 
     async def _advance(self, walk: Walk) -> None:
@@ -126,6 +130,8 @@ class Puller:
                 state="running",
                 started_us=desk.clock.now_us(),
             )
+        attributes: dict[str, str | int] = {"sales.account": desk.name, "sales.feed": walk.name}
+        self._span = self._reader.span = desk.tracer.root("pull", attributes)
         if standing.absent is not None:
             await self._ask_for_absent(walk, standing)
         else:
@@ -138,9 +144,8 @@ class Puller:
         assert standing.position is not None
         limit = min(walk.feed.page_max, desk.pace.page_size)
         asked_us = desk.clock.now_us()
-        page = await desk.speaker.converse(
-            desk.adapter.pull(walk.feed, standing.position, limit), purpose=self._purpose(walk)
-        )
+        talk = desk.adapter.pull(walk.feed, standing.position, limit)
+        page = await desk.speaker.converse(talk, purpose=self._purpose(walk), causes=(self._span,))
         after = walks.moved(standing, page.next)
         if page.done and walk.feed.kind is FeedKind.SWEEP:
             after = msgspec.structs.replace(after, absent="")
@@ -307,7 +312,8 @@ class Puller:
             removed=run.removed + book.removed,
             stale=run.stale + book.stale,
         )
-        rows = desk.scribe.leads(book.drafts, run_id=desk.scribe.run_id(run), now_us=now_us)
+        trace = self._span.context
+        rows = desk.scribe.leads(book.drafts, run_id=desk.scribe.run_id(run), now_us=now_us, trace=trace)
         facts = None
         if finished:
             run = msgspec.structs.replace(run, state="completed", finished_us=now_us)

@@ -17,7 +17,7 @@ from sales_crm_bridge.state import Command, CommandState, Commit
 from sales_crm_bridge.tasks import together
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.errors import RuntimeFault
@@ -68,10 +68,11 @@ class Pusher:
         await together(pieces, rules.in_flight)
         return True
 
-    async def _converse(self, talk: Talk[T]) -> T:
-        """Talk to the CRM, and remember whether it answered."""
+    async def _converse(self, talk: Talk[T], jobs: Iterable[Job]) -> T:
+        """Talk to the CRM on behalf of ``jobs``, and remember whether it answered."""
+        causes = [job.span for job in jobs]
         try:
-            value = await self._desk.speaker.converse(talk, purpose="push")
+            value = await self._desk.speaker.converse(talk, purpose="push", causes=causes)
         except (CrmUnavailable, ConnectionStopped) as fault:
             self.trouble = fault
             raise
@@ -132,7 +133,7 @@ class Pusher:
         desk = self._desk
         if desk.adapter.capabilities.read_by_key:
             try:
-                found = await self._converse(desk.adapter.read([Ref(key=job.command.lead_id) for job in jobs]))
+                found = await self._converse(desk.adapter.read([Ref(key=job.command.lead_id) for job in jobs]), jobs)
             except (CrmUnavailable, ConnectionStopped) as fault:
                 await self._put_off(jobs, fault)
                 return
@@ -148,13 +149,15 @@ class Pusher:
                 lead_id = job.command.lead_id
                 held = bound.get(lead_id)
                 if held is not None and held.state is not LeadState.UNBOUND:
-                    continue  # a pull has bound it meanwhile
+                    job.span.end()  # a pull has bound it meanwhile
+                    continue
                 if record.state is not LeadState.LIVE:
                     step = Refuse(category=Category.NOT_FOUND, code="lead-unknown-in-crm")
                 elif record.id in taken and taken[record.id].lead_id != lead_id:
                     step = Refuse(category=Category.CONFLICT, code="record-of-another-lead", other=record.id)
                 else:
                     fresh.append(booking.bind(desk.eyes, lead_id, held, record, now_us))
+                    job.span.end()
                     continue
                 refused.append(Verdict(job=job, step=step, binding=held))
             if fresh:
@@ -176,7 +179,9 @@ class Pusher:
         """One writing conversation; a batch that the CRM rejects whole is halved until the one at fault stands alone."""
         desk = self._desk
         try:
-            outcomes: Sequence[Outcome] = await self._converse(desk.adapter.push([_write_of(job) for job in jobs]))
+            outcomes: Sequence[Outcome] = await self._converse(
+                desk.adapter.push([_write_of(job) for job in jobs]), jobs
+            )
         except CrmUnavailable as fault:
             # The talk met a reading call that found no answer; what it had written before that nobody knows.
             outcomes = [Unknown(reason=fault.code)] * len(jobs)
@@ -223,7 +228,8 @@ class Pusher:
         back: dict[int, Record] = {}
         later = Settle(not_before_us=answered_us + desk.push.patience.settle_us(0), reason="read-back")
         try:
-            records = await self._converse(desk.adapter.read([Ref(id=crm_id) for crm_id in lacking.values()]))
+            read = desk.adapter.read([Ref(id=crm_id) for crm_id in lacking.values()])
+            records = await self._converse(read, [job for job, _ in steps if job.command.seq in lacking])
             back = dict(zip(lacking, records, strict=True))
         except (CrmUnavailable, ConnectionStopped):
             log.info("%d accepted writes are settled later", len(lacking), extra={"tenant": desk.tenant})
@@ -246,10 +252,12 @@ class Pusher:
         refs = [Ref(id=_id(job)) if _id(job) else Ref(key=job.command.lead_id) for job, _ in pairs]
         began_us = desk.clock.now_us()
         try:
-            records = await self._converse(desk.adapter.read(refs))
+            records = await self._converse(desk.adapter.read(refs), [job for job, _ in pairs])
         except (CrmUnavailable, ConnectionStopped) as fault:
             alive = self._answered_us > began_us - LIVELY_US
             if alive and len(batch) > 1:
+                for job, _ in pairs:
+                    job.span.end(fault.code)
                 for command in batch:
                     await self._settle([command])
                 return

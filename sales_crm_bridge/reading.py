@@ -9,6 +9,7 @@ import msgspec
 from sales_crm_bridge.errors import BridgeError, CrmUnavailable
 from sales_crm_bridge.model import LeadState, Record, Ref, chunks
 from sales_crm_bridge.state import DeadLetter
+from sales_crm_bridge.tracing import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +21,14 @@ READ_BATCH = 100
 
 
 class Reader:
-    """Reads for one desk; what cannot be read becomes a dead letter and holds back nothing else."""
+    """Reads for one desk; what cannot be read becomes a dead letter and holds back nothing else.
+
+    ``span``: the work that it reads for now.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self.span = NOTHING
 
     def decode(self, raws: Sequence[Raw], decoded: dict[str, Record]) -> tuple[list[Record], list[DeadLetter]]:
         """The records of ``raws``; one that cannot be decoded becomes a dead letter and holds back no other."""
@@ -57,7 +62,8 @@ class Reader:
         """The records under ``ids``; one that cannot be read becomes a dead letter and None, and holds back no other."""
         desk = self._desk
         try:
-            return list(await desk.speaker.converse(desk.adapter.read([Ref(id=name) for name in ids]), purpose=purpose))
+            talk = desk.adapter.read([Ref(id=name) for name in ids])
+            return list(await desk.speaker.converse(talk, purpose=purpose, causes=(self.span,)))
         except CrmUnavailable as fault:
             if not fault.code.endswith("unreadable"):
                 raise

@@ -23,6 +23,7 @@ from sales_crm_bridge.relay import Relay
 from sales_crm_bridge.roster import Roster
 from sales_crm_bridge.service import Limits, Service
 from sales_crm_bridge.tenants import secrets_of
+from sales_crm_bridge.tracing import Tracer
 from sales_crm_bridge.worker import Worker
 from sales_crm_bridge.world import RealDice
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sales_crm_bridge.model import Account
-    from sales_crm_bridge.ports import Clock, CrmAdapter, Dice, FactSink, IntentSource, Ledger, Transport
+    from sales_crm_bridge.ports import Clock, CrmAdapter, Dice, FactSink, IntentSource, Ledger, SpanSink, Transport
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.state import Fence
     from sales_crm_bridge.tenants import Catalogue, Tenant
@@ -38,12 +39,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """The far side of the ports: time, chance, the way to each tenant's CRM, and the ledger."""
+    """The far side of the ports: time, chance, the way to each tenant's CRM, the ledger, and where spans go (None: nowhere)."""
 
     clock: Clock
     dice: Dice
     ledger: Ledger
     transport: Callable[[Tenant], Transport]
+    spans: SpanSink | None = None
 
 
 class Fenced:
@@ -117,6 +119,7 @@ class Crew:
     def __init__(self, settings: Settings, outside: Outside) -> None:
         self._settings = settings
         self._outside = outside
+        self._tracer = Tracer(outside.clock, outside.dice, outside.spans, settings.telemetry.ratio)
 
     def rim(self, tenant: Tenant, adapter: CrmAdapter, conn: int, fence: Fence, still: Callable[[Fence], bool]) -> Rim:
         """The rim of one account, drawing on the ledger's count of calls."""
@@ -151,6 +154,8 @@ class Crew:
             keep_load=lambda: ledger.keep_load(conn),
             keep_save=lambda sealed: ledger.keep_save(fence, conn, sealed),
             seal=Seal((seal_key.get_secret_value(),), bound_to=name) if seal_key is not None else None,
+            tracer=self._tracer,
+            trace_out=self._settings.telemetry.to_crm,
         )
 
     async def hire(self, tenant: Tenant, conn: int, fence: Fence, still: Callable[[Fence], bool]) -> Worker:
@@ -163,6 +168,7 @@ class Crew:
         desk = Desk(
             conn=conn,
             tenant=tenant.tenant,
+            name=f"{tenant.tenant}/{connection.name}",
             adapter=adapter,
             mapping=mapping,
             eyes=Look(
@@ -188,6 +194,7 @@ class Crew:
             ledger=outside.ledger,
             clock=outside.clock,
             fence=fence,
+            tracer=self._tracer,
             pace=pace_of(tenant, settings),
             push=PushRules(
                 batch=min(tenant.push.batch, adapter.capabilities.batch_max),

@@ -195,6 +195,7 @@ def intent(  # the message's own fields, one argument each
     producer: str,
     causation_id: str = "",
     traceparent: str = "",
+    tracestate: str = "",
 ) -> SalesDomainIntent:
     """An intent around ``body``, as a client of the Sales domain makes it. The bridge makes none.
 
@@ -212,6 +213,7 @@ def intent(  # the message's own fields, one argument each
     envelope.meta.producer = producer
     envelope.meta.schema_version = SCHEMA_VERSION
     envelope.meta.traceparent = traceparent
+    envelope.meta.tracestate = tracestate
     envelope.meta.tenant_id = tenant_id
     envelope.subject.aggregate_type = variant.aggregate_type
     envelope.subject.aggregate_id = aggregate_id

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
+from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
@@ -35,6 +36,7 @@ from sales_crm_bridge.rim.quota import DayQuota
 from sales_crm_bridge.rim.signin import Held, SignIn, Vault
 from sales_crm_bridge.rim.terms import AnswerLost, Miss, NotSent, RimState, Terms
 from sales_crm_bridge.rim.wire import Wire
+from sales_crm_bridge.tracing import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,9 +44,11 @@ if TYPE_CHECKING:
     from sales_crm_bridge.model import Account, Call, Credentials, Secrets, SignInRefused, Verdict
     from sales_crm_bridge.ports import Clock, CrmAdapter, Dice, Talk, Transport
     from sales_crm_bridge.rim.redact import Redactor
+    from sales_crm_bridge.tracing import Open, Tracer
 
 log = logging.getLogger(__name__)
 
+_FAULT = 400
 _SERVER_FAULT = 500
 CODE_MAX = 80
 
@@ -59,7 +63,10 @@ _REMEDIES = {
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """One call on its way: ``tries`` that count, ``sent`` requests, ``renewed``: the sign-in was already renewed for it."""
+    """One call on its way: ``tries`` that count, ``sent`` requests, ``renewed``: the sign-in was already renewed for it.
+
+    ``causes``: the work that it is made for.
+    """
 
     call: Call
     purpose: str
@@ -68,6 +75,7 @@ class Job:
     tries: int = 0
     sent: int = 0
     renewed: bool = False
+    causes: Sequence[Open] = ()
 
 
 class Caller:
@@ -90,6 +98,8 @@ class Caller:
         count: Callable[[str, int], Awaitable[int]],
         vault: Vault,
         redactor: Redactor,
+        tracer: Tracer,
+        trace_out: bool,
     ) -> None:
         self._name = name
         self._adapter = adapter
@@ -97,6 +107,9 @@ class Caller:
         self._dice = dice
         self._terms = terms
         self._redactor = redactor
+        self._tracer = tracer
+        self._trace_out = trace_out
+        self._host = urlsplit(address).hostname or ""
         self._breaker = Breaker(clock, terms)
         self._limiter = Limiter(clock, terms, adapter.capabilities.budgets)
         self._quota = DayQuota(clock, terms, count)
@@ -113,9 +126,9 @@ class Caller:
         self._sent = 0
         self._repeats = 0
 
-    def job(self, call: Call, purpose: str, rank: int) -> Job:
+    def job(self, call: Call, purpose: str, rank: int, causes: Sequence[Open] = ()) -> Job:
         """A call with its place in the line."""
-        return Job(call=call, purpose=purpose, rank=rank, ticket=self._limiter.ticket())
+        return Job(call=call, purpose=purpose, rank=rank, ticket=self._limiter.ticket(), causes=causes)
 
     async def serve(self, job: Job) -> HttpReply | Miss:
         """The answer to a call, or why there is none after all tries that make sense."""
@@ -222,17 +235,37 @@ class Caller:
         self._sent += 1
         self._repeats += job.sent > 0
         job.sent += 1
+        span = self._span(job)
+        told = span.context.headers if span.context is not None and self._trace_out else ()
         try:
-            return await self._wire.send(job.call, headers)
+            reply = await self._wire.send(job.call, (*headers, *told))
         except NotSent as error:
+            span.end(error.reason)
             if error.forbidden:
                 return Miss(
                     fault=self._stop(error.reason, f"{_what(job)} is not sent", _REMEDIES.get(error.reason, ""))
                 )
             return self._later(job, error.reason, "no connection", None)
         except AnswerLost as error:
+            span.end(error.reason)
             miss = self._later(job, error.reason, "no whole answer", None, sent=True)
             return Miss(fault=miss.fault, sent=True) if error.hopeless else miss
+        fault = str(reply.status) if reply.status >= _FAULT else ""
+        span.end(fault, {"http.response.status_code": reply.status})
+        return reply
+
+    def _span(self, job: Job) -> Open:
+        """One request: its method and host, and nothing of its path, which can name a person."""
+        attributes: dict[str, str | int] = {
+            "http.request.method": job.call.method,
+            "server.address": self._host,
+            "sales.account": self._name,
+            "sales.crm": self._adapter.name,
+            "sales.purpose": job.purpose,
+        }
+        if job.sent > 1:
+            attributes["http.request.resend_count"] = job.sent - 1
+        return self._tracer.of(job.causes, job.call.method, attributes, Kind.CLIENT)
 
     def _judge(self, job: Job, turn: Turn, held: Held, reply: HttpReply, verdict: Verdict) -> HttpReply | Miss:
         """Do what the adapter says about a reply."""

@@ -143,6 +143,8 @@ def _plain_secrets(document: yaml_places.Document) -> list[Finding]:
     keys, kafka, ledger = values.get("hash_keys"), values.get("kafka"), values.get("ledger")
     routes += [("hash_keys", index) for index in range(len(keys))] if isinstance(keys, list) else []
     routes += [("kafka", name) for name in kafka if name in KAFKA_SECRETS] if isinstance(kafka, Mapping) else []
+    telemetry = _at(values, ("telemetry", "headers"))
+    routes += [("telemetry", "headers", name) for name in telemetry] if isinstance(telemetry, Mapping) else []
     plain = [route for route in routes if _is_plain(_at(values, route))]
     if isinstance(ledger, str) and not is_reference(ledger):
         try:

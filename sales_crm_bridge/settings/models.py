@@ -7,6 +7,7 @@ bridge has its name here. Durations are written with their unit (``30s``), so th
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -287,6 +288,34 @@ class Log(Strict):
     """`auto`: text on a terminal, JSON lines elsewhere."""
 
 
+class Telemetry(Strict):
+    """Traces, sent to a collector over OTLP/HTTP; without an endpoint nothing is recorded and nothing sent."""
+
+    endpoint: str = Field(default="", max_length=1_000, pattern=r"^(https?://[^\s/@?#]+(/[^\s@?#]*)?)?$")
+    """The collector's base address; spans go to `/v1/traces` under it. Empty: what OpenTelemetry's own variables say
+    (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, `OTEL_EXPORTER_OTLP_ENDPOINT`), or else none."""
+    headers: dict[str, Secret] = Field(default_factory=dict)
+    """Headers of each export, a token for the collector, say."""
+    ratio: float = Field(default=1.0, ge=0.0, le=1.0)
+    """The share recorded of traces that begin here; an intent that brings a trace is recorded as its trace says."""
+    to_crm: bool = True
+    """Whether calls to a CRM carry `traceparent` and `tracestate`."""
+    queue_spans_max: int = Field(default=8_192, ge=512, le=1_000_000)
+    """Spans that wait to be sent; the oldest are dropped first."""
+    timeout_s: Seconds = Field(default=5.0, ge=0.1, le=60.0, alias="timeout")
+    """Longest time of one export, and of the last one at the end of the process."""
+
+    def traces_endpoint(self, environ: Mapping[str, str]) -> str:
+        """Where spans are sent, with the path; "": nowhere. ``environ`` has OpenTelemetry's own variables."""
+        off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        if off or environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none":
+            return ""
+        if not self.endpoint and (whole := environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()):
+            return whole
+        base = self.endpoint or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()
+        return f"{base.rstrip('/')}/v1/traces" if base else ""
+
+
 class Settings(BaseSettings):
     """Settings of one deployment of the bridge."""
 
@@ -332,6 +361,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     retention: Retention = Retention()
     log: Log = Log()
+    telemetry: Telemetry = Telemetry()
 
     @classmethod
     def settings_customise_sources(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.ledger.sql_ledger import SqlLedger
     from sales_crm_bridge.policy.walks import Standing
+    from sales_crm_bridge.ports import SpanSink
     from sales_crm_bridge.sandbox.hubspot import Portal
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Settings
@@ -60,10 +61,21 @@ class SeededDice:
 class World:
     """One deployment and its surroundings. ``settings.tenants.folder`` holds the tenant's file, ``folder`` the ledger.
 
-    ``portal``: the CRM. ``topics``: Kafka's. ``trace``: every crossing of every process's border, in order.
+    ``portal``: the CRM. ``topics``: Kafka's. ``trace``: every crossing of every process's border, in order. ``spans``: where
+    spans go (None: nowhere).
     """
 
-    def __init__(self, *, settings: Settings, folder: Path, clock: VirtualClock, portal: Portal, seed: str) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        folder: Path,
+        clock: VirtualClock,
+        portal: Portal,
+        seed: str,
+        spans: SpanSink | None = None,
+    ) -> None:
+        self.spans = spans
         self.settings = settings
         self._address = f"sqlite:///{folder / 'ledger.db'}"
         self._seed = seed
@@ -75,7 +87,15 @@ class World:
         self.trace: list[str] = []
 
     def utter(
-        self, body: Message, *, tenant: str, lead_id: str, message_id: str, occurred_us: int | None = None
+        self,
+        body: Message,
+        *,
+        tenant: str,
+        lead_id: str,
+        message_id: str,
+        occurred_us: int | None = None,
+        traceparent: str = "",
+        tracestate: str = "",
     ) -> None:
         """Put an intent on the topic, as a client of the domain does."""
         envelope = contract.intent(
@@ -86,6 +106,8 @@ class World:
             correlation_id=f"c-{message_id}",
             occurred_us=self.clock.now_us() if occurred_us is None else occurred_us,
             producer="sales-ui",
+            traceparent=traceparent,
+            tracestate=tracestate,
         )
         record = contract.record_of(envelope)
         self.topics.put(record.key, record.value, record.headers)
@@ -145,6 +167,7 @@ class World:
             transport=lambda _tenant: MortalTransport(
                 HttpxTransport(SandboxTransport(self.portal, sleep=self.clock.sleep)), life
             ),
+            spans=self.spans,
         )
         return wiring.assemble(
             self.settings,
