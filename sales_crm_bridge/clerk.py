@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SAID = {
+SAID = {
     CommandState.PENDING: ("a command waits for its next try", logging.INFO),
     CommandState.UNKNOWN: ("a command's outcome is not known yet", logging.INFO),
     CommandState.DONE: ("a command took effect", logging.INFO),
     CommandState.REFUSED: ("a command was refused for good", logging.INFO),
     CommandState.PARKED: ("a command waits for a person", logging.WARNING),
 }
+"""What the log says of a command whose turn has ended in this state, as event ``command.<state>``, and how loudly."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,7 +223,7 @@ class Clerk:
 def _say(job: Job, change: CommandChange) -> None:
     """What became of a command, in the log and in its trace."""
     command = job.command
-    words, level = _SAID[change.state]
+    words, level = SAID[change.state]
     log.log(
         level,
         words,

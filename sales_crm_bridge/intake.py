@@ -91,7 +91,7 @@ class Intaker:
                             place=contract.INTENT_TOPIC,
                             remedy="see `sales-crm-bridge check --online` for what Kafka lacks",
                         )
-                    log.warning("the intent topic is away: %s", code)
+                    log.warning("the intent topic is away", extra={"event": "intake.no-kafka", "code": code})
                 case _:
                     assert_never(taken)
 
@@ -114,7 +114,10 @@ class Intaker:
             place for place, asked in sorted(self._asked.items()) if known.get(place, 0) < 0 and known[place] != asked
         ]
         if moved:
-            log.warning("intake is rewound: %d partitions are read again", len(moved))
+            log.warning(
+                "intake is rewound: partitions are read again",
+                extra={"event": "intake.rewound", "partitions": len(moved)},
+            )
             await self._start(moved)
 
     def _decide(self, records: Sequence[IntentRecord]) -> Intake:
@@ -193,7 +196,14 @@ class Intaker:
             )
             for conn in sorted(set(self._tenancy().conns.values()))
         ]
-        log.error("offsets %d..%d of %s[%d] are gone: a gap is open", lost.wanted, resume, topic, partition)
+        log.error(
+            "offsets %d..%d of %s[%d] are gone: a gap is open",
+            lost.wanted,
+            resume,
+            topic,
+            partition,
+            extra={"event": "intake.gap-opened"},
+        )
         reset = Intake(rows=(), dead=(), offsets={}, reset={lost.partition: resume}, now_us=now_us, gaps=gaps)
         if await self._persist(reset):
             await self._source.start_at({lost.partition: resume})
@@ -205,5 +215,5 @@ class Intaker:
                 return await step()
             except (LedgerBusy, EnvironmentFault) as fault:
                 self.trouble = fault.code
-                log.warning("intake waits for the ledger: %s", fault.code)
+                log.warning("intake waits for the ledger", extra={"event": "intake.no-ledger", "code": fault.code})
                 await self._clock.sleep(PAUSE_S)

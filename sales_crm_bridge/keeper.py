@@ -69,7 +69,7 @@ class Keeper:
                 if free:
                     held |= await self._ledger.leases_take(free, self.holder, now_us, until_us)
         except (LedgerBusy, EnvironmentFault) as fault:
-            log.warning("leases could not be renewed: %s", fault.code)
+            log.warning("leases could not be renewed", extra={"event": "lease.not-renewed", "code": fault.code})
             return self._now()
         self.surplus = [name for name in sorted(held) if name not in wanted and name != me] + mine[share:]
         self._held, self._until_us = held, until_us

@@ -19,7 +19,10 @@ _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", 
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and whatever the call put into ``extra``."""
+    """One JSON object a line: time, level, logger, message, and what the call put into ``extra``, but for what is empty.
+
+    ``event`` names what happened and stays the same from version to version: docs/operations.md lists all of them.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
@@ -29,17 +32,35 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {name: value for name, value in record.__dict__.items() if name not in _PLAIN}
+        line |= _extra(record)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class TextLines(logging.Formatter):
+    """For a terminal: level, logger and message, then the fields of ``extra`` as ``name=value``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, and the traceback under it if there is one."""
+        extra = _extra(record)
+        traceback = str(extra.pop("traceback", ""))
+        fields = "".join(f"  {name}={value}" for name, value in extra.items())
+        text = f"{record.levelname:7} {record.name}: {record.getMessage()}{fields}"
+        if record.exc_info:
+            traceback += self.formatException(record.exc_info)
+        return f"{text}\n{traceback.rstrip()}" if traceback else text
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in record.__dict__.items() if name not in _PLAIN and value not in (None, "")}
 
 
 def log_to_stderr(level: str, form: Literal["auto", "json", "text"]) -> None:
     """Send the log to standard error: text on a terminal, JSON lines elsewhere, unless ``form`` says which."""
     handler = logging.StreamHandler(sys.stderr)
     text = form == "text" or (form == "auto" and sys.stderr.isatty())
-    handler.setFormatter(logging.Formatter("%(levelname)-7s %(name)s: %(message)s") if text else JsonLines())
+    handler.setFormatter(TextLines() if text else JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

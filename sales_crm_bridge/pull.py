@@ -376,7 +376,8 @@ class Puller:
             desk.fence,
             Commit(conn=desk.conn, outbox=rows, positions={walk.name: walks.encode(after)}, runs=runs, facts=facts),
         )
-        log.warning("pull of %s stays where it is: %s", walk.name, fault.code, extra={"tenant": desk.tenant})
+        extra = {"event": "pull.interrupted", "tenant": desk.tenant, "feed": walk.name, "code": fault.code}
+        log.warning("a pull stays where it is", extra=extra)
         self._standings[walk.name] = after
         self._faults[walk.name] = fault
         if run is not None:

@@ -232,7 +232,10 @@ class Pusher:
             records = await self._converse(read, [job for job, _ in steps if job.command.seq in lacking])
             back = dict(zip(lacking, records, strict=True))
         except (CrmUnavailable, ConnectionStopped):
-            log.info("%d accepted writes are settled later", len(lacking), extra={"tenant": desk.tenant})
+            log.info(
+                "accepted writes are settled later",
+                extra={"event": "push.settled-later", "tenant": desk.tenant, "commands": len(lacking)},
+            )
         return [
             (job, step)
             if job.command.seq not in lacking

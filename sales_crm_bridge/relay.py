@@ -64,7 +64,7 @@ class Relay:
             await self._ledger.outbox_done(fence, done, dead)
         self.trouble = published.reason if len(done) + len(dead) < len(rows) else ""
         if self.trouble:
-            log.warning("facts wait for Kafka: %s", self.trouble)
+            log.warning("facts wait for Kafka", extra={"event": "relay.no-kafka", "code": self.trouble})
         return len(done) + len(dead)
 
     def _dead(self, seq: int, code: str, rows: Sequence[OutboxRow]) -> DeadLetter:

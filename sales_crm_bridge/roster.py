@@ -112,7 +112,7 @@ class Roster:
             if row is None or row.digest != tenant.digest or row.retired_us:
                 row = row_of(tenant, self._clock.now_us())
                 rows[name] = msgspec.structs.replace(row, conn=await self._ledger.tenant_accept(row))
-                log.info("tenant file of %s is in force", name, extra={"tenant": name})
+                log.info("a tenant's file is in force", extra={"event": "tenant.in-force", "tenant": name})
             now[name] = tenant
         self._stamp, self._rows, self._tenants = stamp, rows, now
         self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}
@@ -127,7 +127,7 @@ class Roster:
     def _tell(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
             if finding not in self.findings:
-                log.error("%s", finding)
+                log.error("%s", finding, extra={"event": "tenant.refused", "code": finding.code})
         self.findings = tuple(findings)
 
     async def worker(self, lease: str, fence: Fence, still: Callable[[Fence], bool]) -> Worker:

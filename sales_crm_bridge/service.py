@@ -144,7 +144,7 @@ class Service:
             try:
                 await self._keeper.give_back(free)
             except (LedgerBusy, EnvironmentFault) as fault:
-                log.warning("leases were not given back: %s", fault.code)
+                log.warning("leases were not given back", extra={"event": "lease.not-given-back", "code": fault.code})
             if not self._stopping.is_set():
                 for lease in self._roster.leases():
                     if lease in held and lease not in self._keeper.surplus:
@@ -169,7 +169,11 @@ class Service:
             if task.done():
                 del self._ending[lease]
                 if not task.cancelled() and task.exception() is not None:
-                    log.error("the worker of %s ended with %s", lease, type(task.exception()).__name__)
+                    log.error(
+                        "a worker ended with %s",
+                        type(task.exception()).__name__,
+                        extra={"event": "worker.ended", "lease": lease},
+                    )
             elif now_us >= limit_us:
                 task.cancel()
 
@@ -182,7 +186,8 @@ class Service:
             worker = await self._roster.worker(lease, fence, self._keeper.still)
         except Exception as fault:  # noqa: BLE001 - what is wrong with one tenant (a secret that is gone, say) stops no other
             code = fault.code if isinstance(fault, BridgeError) else type(fault).__name__
-            log.error("no worker for %s: %s", lease, code)  # noqa: TRY400 - a foreign message can hold a person's data
+            extra = {"event": "worker.not-started", "lease": lease, "code": code}
+            log.error("a worker could not be started", extra=extra)  # noqa: TRY400 - a foreign message can hold a person's data
             self._not_before_us[lease] = now_us + START_PAUSE_US
             return
         self._workers[lease] = (worker, asyncio.create_task(worker.run(), name=f"worker {lease}"))
@@ -198,7 +203,9 @@ class Service:
                 if self._intaker is not None:
                     await self._intaker.look()
             except (LedgerBusy, EnvironmentFault) as fault:
-                log.warning("tenant files could not be taken up: %s", fault.code)
+                log.warning(
+                    "tenant files could not be taken up", extra={"event": "tenant.not-read", "code": fault.code}
+                )
                 continue
             if changed:
                 self._stale |= changed
@@ -213,9 +220,11 @@ class Service:
                 try:
                     done = await self._relay.step(fence)
                 except LeaseLost:
-                    log.info("another process relays now")
+                    log.info("another process relays now", extra={"event": "relay.elsewhere"})
                 except (LedgerBusy, EnvironmentFault) as fault:
-                    log.warning("the relay waits for the ledger: %s", fault.code)
+                    log.warning(
+                        "the relay waits for the ledger", extra={"event": "relay.no-ledger", "code": fault.code}
+                    )
             if not done:
                 await self._ledger.wait([BELL_OUTBOX], self._limits.relay_idle_s)
 
@@ -234,7 +243,9 @@ class Service:
                         now_us=now_us,
                     )
                 except (LedgerBusy, EnvironmentFault) as fault:
-                    log.warning("housekeeping waits for the ledger: %s", fault.code)
+                    log.warning(
+                        "housekeeping waits for the ledger", extra={"event": "house.no-ledger", "code": fault.code}
+                    )
                     gone = 0
                 if gone >= limits.forget_batch:
                     await self._clock.sleep(0)
@@ -271,14 +282,14 @@ class Service:
         try:
             await self._ledger.ring(BELL_OUTBOX)
         except (LedgerBusy, EnvironmentFault):
-            log.debug("the relay wakes by itself")
+            log.debug("the relay wakes by itself", extra={"event": "relay.not-rung"})
         await all_ended([relaying], limit_s * 0.05)
         await end([relaying])
         await self._sink.close()
         try:
             await self._keeper.drop_all()
         except (LedgerBusy, EnvironmentFault) as fault:
-            log.warning("leases were not given back, they will expire: %s", fault.code)
+            log.warning("leases were not given back", extra={"event": "lease.not-given-back", "code": fault.code})
 
     async def _outbox_empty(self) -> bool:
         if self._keeper.holds(RELAY_LEASE) is None or self._relay.trouble:

@@ -118,7 +118,7 @@ class Worker:
             try:
                 await work()
             except LeaseLost:
-                log.info("lease lost", extra={"tenant": self._desk.tenant})
+                log.info("the lease is lost", extra={"event": "lease.lost", "tenant": self._desk.tenant})
                 self._stopping.set()
                 return
             except Exception as fault:  # noqa: BLE001 - one tenant's bug must not stop the others; it is said aloud
@@ -180,13 +180,32 @@ class Worker:
             case RuntimeFault() | EnvironmentFault():
                 if isinstance(fault, CrmUnavailable):
                     least_s = (fault.retry_at_us - self._desk.clock.now_us()) / 1e6
-                log.warning("%s: %s", lane, fault.code, extra={"tenant": self._desk.tenant})
+                log.warning(
+                    "%s is interrupted",
+                    lane,
+                    extra={
+                        "event": "worker.interrupted",
+                        "tenant": self._desk.tenant,
+                        "lane": lane,
+                        "code": fault.code,
+                    },
+                )
                 self._fault[lane] = fault
             case _:
                 # Foreign messages can hold a person's data: say what and where, not with which values.
                 where = "".join(traceback.format_tb(fault.__traceback__))
-                log.error("bug in %s of %s: %s\n%s", lane, self._desk.tenant, type(fault).__name__, where)
                 code = fault.code if isinstance(fault, BridgeError) else "bug.worker"
+                log.error(
+                    "a bug: %s",
+                    type(fault).__name__,
+                    extra={
+                        "event": "worker.bug",
+                        "tenant": self._desk.tenant,
+                        "lane": lane,
+                        "code": code,
+                        "traceback": where,
+                    },
+                )
                 remedy = "report it, with the traceback of the log; it is tried again by itself"
                 self._fault[lane] = BridgeError(code, type(fault).__name__, remedy=remedy)
         await self._say()
@@ -207,11 +226,14 @@ class Worker:
         try:
             await desk.ledger.connection_say(desk.conn, state, code, message, remedy, desk.clock.now_us())
         except (LedgerBusy, EnvironmentFault) as fault:
-            log.warning("could not write down the state of %s: %s", desk.tenant, fault.code)
+            log.warning(
+                "the connection's state could not be written down",
+                extra={"event": "worker.state-not-written", "tenant": desk.tenant, "code": fault.code},
+            )
             return
         self._said = (state, code)
         if worst is not None and state == "stopped":
-            log.error("%s", worst, extra={"tenant": desk.tenant})
+            log.error("%s", worst, extra={"event": "connection.stopped", "tenant": desk.tenant, "code": code})
 
 
 _STATES: dict[type[BridgeError], str] = {

@@ -96,7 +96,7 @@ class KafkaFacts:
         self._thread.end()
         _, late = await asyncio.wait({done}, timeout=self._settings.close_s + 2 * SLICE_S)
         if late:
-            log.warning("the producer did not disconnect in time")
+            log.warning("the producer did not disconnect in time", extra={"event": "kafka.left-late"})
 
     # --- the thread's side --------------------------------------------------------------------------------------------
 
@@ -181,4 +181,4 @@ class KafkaFacts:
             producer.purge()
             producer.close()
         except (KafkaException, SystemError) as error:
-            log.info("the producer closed with an error: %s", self._redact(str(error)))
+            log.info("the producer closed: %s", self._redact(str(error)), extra={"event": "kafka.close-failed"})

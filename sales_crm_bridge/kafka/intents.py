@@ -109,7 +109,7 @@ class KafkaIntents:
         self._thread.end()
         _, late = await asyncio.wait({left}, timeout=self._settings.close_s)
         if late:
-            log.warning("the consumer did not leave its group in time; the broker will expire it")
+            log.warning("the consumer did not leave its group in time", extra={"event": "kafka.left-late"})
 
     # --- the thread's side --------------------------------------------------------------------------------------------
 
@@ -163,7 +163,9 @@ class KafkaIntents:
 
     def _on_commit(self, error: KafkaError | None, _partitions: object) -> None:
         if error is not None:
-            log.info("the group did not hear of our progress: %s", code_of(error))
+            log.info(
+                "the group did not hear of our progress", extra={"event": "kafka.not-marked", "code": code_of(error)}
+            )
 
     def _sort(self, messages: Iterable[Message]) -> None:
         """Turn what librdkafka gave into values, in its order."""
@@ -268,14 +270,15 @@ class KafkaIntents:
         try:
             self._consumer.commit(offsets=[_tp(number, offset) for number, offset in marks.items()], asynchronous=True)
         except KafkaException as error:
-            log.info("the group did not hear of our progress: %s", code_of(error_of(error)))
+            code = code_of(error_of(error))
+            log.info("the group did not hear of our progress", extra={"event": "kafka.not-marked", "code": code})
 
     def _leave(self) -> None:
         self._commit()
         try:
             self._consumer.close()
         except (KafkaException, RuntimeError) as error:
-            log.info("the consumer closed with an error: %s", self._redact(str(error)))
+            log.info("the consumer closed: %s", self._redact(str(error)), extra={"event": "kafka.close-failed"})
 
 
 def _tp(number: int, offset: int = -1001) -> TopicPartition:
@@ -287,7 +290,8 @@ def _record(number: int, message: Message) -> IntentRecord:
     try:
         headers = cast("list[tuple[str, bytes | None]]", _HEADERS(message) or ())
     except SystemError:  # the value's own meta must do
-        log.warning("the headers of %s[%d]@%s cannot be read", INTENT_TOPIC, number, message.offset())
+        place = f"{INTENT_TOPIC}[{number}]@{message.offset()}"
+        log.warning("a record's headers cannot be read", extra={"event": "kafka.headers-lost", "place": place})
         headers = []
     if None in map(_VALUE, headers):
         headers = [(name, value or b"") for name, value in headers]

@@ -298,7 +298,11 @@ class PostgresDriver:
                     if note.pid not in self._pids:  # our own rang here when they were committed
                         self.bells.ring(note.payload)
             except (psycopg.Error, OSError, EnvironmentFault) as error:
-                log.warning("bells of other processes are not heard for now: %s", type(error).__name__)
+                log.warning(
+                    "bells of other processes are not heard for now: %s",
+                    type(error).__name__,
+                    extra={"event": "ledger.no-bells"},
+                )
                 self._listening.set()
             finally:
                 if conn is not None:

@@ -67,7 +67,9 @@ class Breaker:
             return
         self._probe = 0
         self._until_us = self._clock.now_us() + round(self._pause_s * 1e6)
-        log.warning("calls are suspended", extra={"faults": self._faults, "for_s": self._pause_s})
+        log.warning(
+            "calls are suspended", extra={"event": "crm.suspended", "faults": self._faults, "for_s": self._pause_s}
+        )
 
     def gave_up(self, call: int) -> None:
         """``call`` ended without telling anything about the CRM (no effect after the two above); the next one may probe."""

@@ -276,7 +276,10 @@ class Caller:
                 return reply
             case TryAgain(quota=Quota.BURST, wait_s=wait_s):
                 self._limiter.too_many(turn, wait_s)
-                log.warning("the CRM says: too many calls", extra={"account": self._name, "wait_s": wait_s})
+                log.warning(
+                    "the CRM says: too many calls",
+                    extra={"event": "crm.too-many", "account": self._name, "wait_s": wait_s},
+                )
                 # The limiter holds this call back with all the others; it keeps its place in the line.
                 miss = self._later(
                     job, verdict.code or "crm.too-many", f"answer {reply.status}", wait_s, sent=verdict.executed

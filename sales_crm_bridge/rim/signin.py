@@ -147,7 +147,7 @@ class SignIn:
             renew_us=credentials.expires_us and credentials.expires_us - ahead_us,
         )
         self._not_before_us = 0
-        log.info("signed in", extra={"account": self._name, "times": self._number})
+        log.info("signed in", extra={"event": "sign-in.done", "account": self._name, "times": self._number})
         return None
 
     async def _exchanged(self) -> tuple[Credentials, dict[str, str]]:
@@ -162,7 +162,10 @@ class SignIn:
                 self._redactor.learn(answer.keep.values())
                 return answer, keep
             refused = answer
-            log.warning("sign-in refused: %s", self._redactor(answer.code), extra={"account": self._name})
+            log.warning(
+                "sign-in refused",
+                extra={"event": "sign-in.refused", "account": self._name, "code": self._redactor(answer.code)},
+            )
         assert refused is not None
         raise ConnectionStopped(
             "sign-in.refused",
@@ -182,7 +185,7 @@ class SignIn:
         except (SealBroken, msgspec.DecodeError):
             log.warning(
                 "what the last sign-in kept does not open; signing in with the configuration",
-                extra={"account": self._name},
+                extra={"event": "sign-in.unsealed", "account": self._name},
             )
             return []
         for keep in found:

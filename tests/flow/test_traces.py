@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import msgspec
 import pytest
 
 from sales_crm_bridge import contract
+from sales_crm_bridge.observe import JsonLines
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.simulate.process import MortalTransport
 from sales_crm_bridge.simulate.world import World
@@ -263,19 +266,46 @@ def test_two_equal_runs_make_equal_spans(tmp_path: Path) -> None:
     assert runs[0] == runs[1]
 
 
-def test_no_span_holds_a_person_or_a_secret(tmp_path: Path) -> None:
-    """After much has happened: only the named attributes, and no value of a lead, no token and no path in any of them."""
+def test_no_span_and_no_line_of_the_log_holds_a_person_or_a_secret(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After much has happened: only the named attributes, and no value of a lead, no token and no path in span or log."""
+    caplog.set_level(logging.DEBUG)
     spans = Spans()
     home = play(tmp_path, busy, spans=spans, leads=30)
     assert {name for span in spans.all for name in span.attributes} <= ATTRIBUTES.keys()
-    text = msgspec.json.encode(spans.all).decode()
-    assert "m-101" in text
+    lines = [JsonLines().format(record) for record in caplog.records if record.name.startswith("sales_crm_bridge")]
     live_records = home.portal.truth().live["contacts"].values()
     personal = {str(value) for record in live_records for name, value in record.items() if name in PERSONAL and value}
     assert len(personal) > 30
-    assert [value for value in personal if len(value) > 3 and value in text] == []
-    assert TOKEN not in text
-    assert "/crm/" not in text
+    for text in (msgspec.json.encode(spans.all).decode(), "\n".join(lines)):
+        assert "m-101" in text
+        assert [value for value in personal if len(value) > 3 and value in text] == []
+        assert TOKEN not in text
+        assert "/crm/" not in text
+
+
+def test_the_log_tells_each_commands_end_with_its_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One line for what became of a command: tenant, message id, correlation id, and the trace that shows how."""
+    caplog.set_level(logging.INFO)
+    spans = Spans()
+
+    async def story(home: World) -> None:
+        create(home, 1, traceparent=PARENT)
+        await live(home, 120)
+
+    play(tmp_path, story, spans=spans)
+    (line,) = (record for record in caplog.records if getattr(record, "event", "") == "command.done")
+    told = json.loads(JsonLines().format(line))
+    wanted = {
+        "tenant": "acme",
+        "message_id": "m-1",
+        "correlation_id": "c-m-1",
+        "operation": "create",
+        "attempt": 1,
+        "trace_id": TRACE,
+    }
+    assert wanted.items() <= told.items()
 
 
 PERSONAL = {"email", "firstname", "lastname", "phone", "company", "city"}
