@@ -213,9 +213,7 @@ class Clerk:
                     pass
                 case _:
                     assert_never(step)
-        await desk.ledger.commit(
-            desk.fence, Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead)
-        )
+        await desk.commit(Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead))
         for verdict, change in zip(verdicts, changes, strict=True):
             _say(verdict.job, change)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.policy.sight import Look
     from sales_crm_bridge.policy.walks import Pace
     from sales_crm_bridge.ports import Clock, CrmAdapter, Ledger, Speaker
-    from sales_crm_bridge.state import Fence
+    from sales_crm_bridge.state import Commit, Fence
     from sales_crm_bridge.tracing import Tracer
 
 
@@ -40,10 +40,15 @@ class Books:
     ``writing``: leads whose write has no known outcome yet. Push adds them under the lock before it calls, and takes them out
     under the lock when the outcome is in the ledger; pull leaves the lock and waits while a lead of its page is among them.
     So a page that shows our own write is always compared with the binding that knows of it.
+
+    ``edition`` moves with every commit of ours, so what was read under an edition holds while it stands: nobody else writes to the
+    account's bindings. ``spare``: so many facts more may wait in the outbox before its depth must be asked for again.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: set[str] = field(default_factory=set)
+    edition: int = 0
+    spare: int = 0
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, leads: Iterable[str]) -> None:
@@ -92,5 +97,16 @@ class Desk:
 
     async def room(self) -> None:
         """Come back when the outbox has room for more of this connection's facts (rule 13: a full one pauses the work)."""
-        while (await self.ledger.outbox_depth(self.conn))[0] >= self.outbox_max:
-            await self.clock.sleep(1.0)
+        while self.books.spare <= 0:
+            # Counting costs as much as there is to count, and only we add facts of this connection.
+            self.books.spare = self.outbox_max - (await self.ledger.outbox_depth(self.conn))[0]
+            if self.books.spare <= 0:
+                await self.clock.sleep(1.0)
+
+    async def commit(self, commit: Commit) -> None:
+        """Commit under the desk's lease; raises as ``Ledger.commit``, and then what was committed is not known."""
+        try:
+            await self.ledger.commit(self.fence, commit)
+        finally:
+            self.books.edition += 1
+            self.books.spare -= len(commit.outbox)

@@ -56,7 +56,7 @@ class Puller:
         self._runs = {name: run for name, run in running.items() if run.number == self._run_of(name)}
         self._facts = next((row.facts for row in await desk.ledger.connections() if row.conn == desk.conn), 0)
         if begun:
-            await desk.ledger.commit(desk.fence, Commit(conn=desk.conn, positions=begun))
+            await desk.commit(Commit(conn=desk.conn, positions=begun))
         await self._tell_gaps()
 
     def _run_of(self, name: str) -> int:
@@ -165,6 +165,7 @@ class Puller:
         prints = desk.eyes.keyring.fingerprints([raw.data for raw in page.raws], desk.mapping.version)
         printed = {raw.id: print_ for raw, print_ in zip(page.raws, prints, strict=True)}
         ids = list(printed)
+        edition = desk.books.edition
         known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
         decoded: dict[str, Record] = {}
         sure: dict[str, Record] = {}
@@ -175,7 +176,9 @@ class Puller:
             records, more = await self._reader.confirm(records, [name for name in doubts if name not in sure], sure)
             dead += more
             async with desk.books.lock:
-                known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
+                if desk.books.edition != edition:
+                    edition = desk.books.edition
+                    known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
                 by_crm, by_lead = await self._neighbours(records, known)
                 settled = {record.id for record in self._sort(page.raws, printed, known)[0]} <= {
                     raw.id for raw in fresh
@@ -331,7 +334,7 @@ class Puller:
             runs=(run,),
             facts=facts,
         )
-        await desk.ledger.commit(desk.fence, commit)
+        await desk.commit(commit)
         self._standings[walk.name] = after
         self._runs[walk.name] = run
         if facts is not None:
@@ -351,7 +354,7 @@ class Puller:
         ]
         told = [msgspec.structs.replace(gap, told_us=now_us) for gap in untold]
         facts = self._facts + len(untold)
-        await desk.ledger.commit(desk.fence, Commit(conn=desk.conn, outbox=rows, gaps=told, facts=facts))
+        await desk.commit(Commit(conn=desk.conn, outbox=rows, gaps=told, facts=facts))
         self._facts = facts
 
     def _lag_us(self, standing: Standing) -> int:
@@ -372,9 +375,8 @@ class Puller:
             run = msgspec.structs.replace(run, code=fault.code)
             rows.append(desk.scribe.sync_failed(run, walk, fault, version=facts, now_us=now_us))
             runs.append(run)
-        await desk.ledger.commit(
-            desk.fence,
-            Commit(conn=desk.conn, outbox=rows, positions={walk.name: walks.encode(after)}, runs=runs, facts=facts),
+        await desk.commit(
+            Commit(conn=desk.conn, outbox=rows, positions={walk.name: walks.encode(after)}, runs=runs, facts=facts)
         )
         extra = {"event": "pull.interrupted", "tenant": desk.tenant, "feed": walk.name, "code": fault.code}
         log.warning("a pull stays where it is", extra=extra)

@@ -161,7 +161,7 @@ class Pusher:
                     continue
                 refused.append(Verdict(job=job, step=step, binding=held))
             if fresh:
-                await desk.ledger.commit(desk.fence, Commit(conn=desk.conn, bindings=fresh))
+                await desk.commit(Commit(conn=desk.conn, bindings=fresh))
             await self._clerk.commit(refused)
 
     async def _put_off(self, jobs: Sequence[Job], fault: CrmUnavailable | ConnectionStopped) -> None:

@@ -33,6 +33,7 @@ _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
 _FALSE = frozenset({"false", "False", "FALSE"})
 _DECIMAL = re.compile(r"[-+]?[0-9]+", re.ASCII)
+_HALF = re.compile("[\ud800-\udfff]")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _TAGS = frozenset(
@@ -139,6 +140,7 @@ class _Builder:
             self._find("yaml.bad-tag", f"the tag {node.tag} is not allowed", node)
             return None
         if isinstance(node, ScalarNode):
+            node.value = self._text(node)
             return _scalar(node)
         if any(node is other for other in self._open):
             self._find("yaml.cycle", "this value contains itself", node)
@@ -155,13 +157,24 @@ class _Builder:
         finally:
             self._open.pop()
 
+    def _text(self, node: ScalarNode) -> str:
+        """A scalar's text. JSON escapes a character beyond U+FFFF as two halves; a half alone is no character."""
+        text = str(node.value)
+        if _HALF.search(text) is None:
+            return text
+        try:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            self._find("yaml.syntax", "half a character (a lone surrogate)", node)
+            return _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
+
     def _mapping(self, node: MappingNode, route: Route) -> dict[str, Plain]:
         result: dict[str, Plain] = {}
         for key, item in node.value:
             if not isinstance(key, ScalarNode):
                 self._find("yaml.bad-key", "a key must be plain text", key)
                 continue
-            name = str(key.value)
+            name = self._text(key)
             if name in result:
                 first = self._document._keys[(*route, name)]  # noqa: SLF001 - one module
                 self._find("yaml.duplicate-key", f"the key {name!r} already stands in line {first[0]}", key)

@@ -65,6 +65,11 @@ def test_an_anchor_may_be_used_again() -> None:
     assert yaml_places.parse(b"a: &x {k: [1]}\nb: *x\n", "x.yaml").value == {"a": {"k": [1]}, "b": {"k": [1]}}
 
 
+def test_a_character_that_json_has_escaped_in_two_halves_is_one() -> None:
+    """JSON is YAML: what a JSON writer makes of a character beyond U+FFFF is read as that character."""
+    assert yaml_places.parse(rb'{"\ud83d\ude00": "\ud83d\ude00!"}', "x.yaml").value == {"😀": "😀!"}
+
+
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
@@ -74,6 +79,8 @@ def test_an_anchor_may_be_used_again() -> None:
         (b"a: 1\n---\nb: 2\n", "yaml.syntax"),
         (b"a: \x01\n", "yaml.syntax"),
         (b"a: *nothing\n", "yaml.syntax"),
+        (rb'a: "\ud83d"', "yaml.syntax"),
+        (rb'"\udc00": 1', "yaml.syntax"),
         (b"a: \xff\n", "yaml.not-utf8"),
         (b"a: 1\nb: 2\na: 3\n", "yaml.duplicate-key"),
         (b"a: !!python/name:os.system x\n", "yaml.bad-tag"),
