@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,7 +179,8 @@ class Crew:
                 slot_fields=tuple(mapping.slot_field(slot) for slot in range(len(mapping.slots))),
                 sources=mapping.sources,
                 keyring=Keyring([key.get_secret_value().encode() for key in settings.hash_keys], tenant.tenant),
-                derive=lambda record_id: contract.lead_id_for(tenant.tenant, connection.account, record_id),
+                # A page's new records are derived twice: to look for them, and to book them.
+                derive=lru_cache(maxsize=4096)(partial(contract.lead_id_for, tenant.tenant, connection.account)),
                 unique_key=adapter.capabilities.unique_key,
             ),
             scribe=Scribe(

@@ -92,7 +92,8 @@ def _converter(rule: Rule) -> Callable[[str], object]:
     match rule.kind:
         case Kind.STATUS:
             mapped = _mapped(rule)
-            return lambda text: _status(mapped(text))
+            known = {theirs: STATUSES[ours] for theirs, ours in rule.values if ours in STATUSES}
+            return lambda text: known.get(text) or _status(mapped(text))
         case Kind.FLAG:
             mapped = _mapped(rule)
             return lambda text: _flag(mapped(text))
