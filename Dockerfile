@@ -1,8 +1,11 @@
 # The bridge as an image: from the locks alone, no compiler, no package index at run time, no root.
 #
 #   docker build -t sales-crm-bridge .
-#   docker run --read-only --tmpfs /tmp -v ./config:/etc/sales-crm-bridge:ro -v ledger:/var/lib/sales-crm-bridge \
-#     sales-crm-bridge
+#   docker run --read-only --tmpfs /tmp --env-file secrets.env \
+#     -v ledger:/var/lib/sales-crm-bridge -v ./config:/var/lib/sales-crm-bridge/config:ro sales-crm-bridge
+#
+# It starts in the ledger's folder and finds config/bridge.yaml and config/tenants there; the variables that those refer to stand in
+# secrets.env. (`run` expects a PostgreSQL ledger's schema to be there: `docker run … sales-crm-bridge migrate` first.)
 #
 # The base is pinned by tag, so that security fixes of Debian and Python come in with each build; a deployment that
 # wants the very same bytes twice pins the image that it built by digest.

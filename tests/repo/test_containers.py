@@ -1,6 +1,7 @@
 """The image and the compose file, read as text: Docker is not needed to see that they keep their rules."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from sales_crm_bridge.settings import Settings
+from sales_crm_bridge.cli import DEFAULT_CONFIG
+from sales_crm_bridge.settings import Settings, load, run_findings
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,15 +135,47 @@ def test_compose_keeps_the_bridge_small_and_its_secrets_in_files(compose: dict[s
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
 
 
-def test_compose_settings_exist_and_their_secrets_are_mounted(compose: dict[str, Any]) -> None:
-    """Every variable that the bridge gets is a setting it knows, and every secret that one refers to is mounted."""
-    bridge = compose["services"]["bridge"]
-    known = {*Settings.model_fields, "port_http", "port_grpc"}
-    for variable, value in bridge["environment"].items():
-        setting = variable.removeprefix("SALES_CRM_BRIDGE_").lower()
-        assert setting.partition("__")[0] in known, variable
-        for secret in re.findall(r"file:/run/secrets/(\w+)", value):
-            assert secret in bridge["secrets"], f"{variable}: {secret}"
+PROCESSES = ("migrate", "bridge")
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_compose_gives_the_bridge_settings_that_it_starts_with(
+    compose: dict[str, Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read as the bridge reads them, the variables are all that `run` needs; what they name is mounted."""
+    service = compose["services"][name]
+    for variable in list(os.environ):
+        if variable.startswith("SALES_CRM_BRIDGE_"):
+            monkeypatch.delenv(variable)
+    for secret in service["secrets"]:
+        (tmp_path / secret).write_text("0123456789abcdef0123456789abcdef\n")
+    for variable, value in service["environment"].items():
+        monkeypatch.setenv(variable, value.replace("/run/secrets", str(tmp_path)))
+    settings = load(None)
+    assert not run_findings(settings)
+    assert settings.ledger_address() == "postgresql://bridge:0123456789abcdef0123456789abcdef@postgres/bridge"
+    targets = [mount.split(":")[1] for mount in service["volumes"]]
+    assert Path(settings.tenants.folder).parent in map(Path, targets)
+
+
+def test_compose_brings_the_schema_up_to_date_before_the_bridge_starts(compose: dict[str, Any]) -> None:
+    """`run` refuses a ledger without its schema, and does not make one: a one-off of the same image and settings does."""
+    migrate, bridge = (compose["services"][name] for name in PROCESSES)
+    assert migrate["command"] == ["migrate"]
+    assert "command" not in bridge
+    assert bridge["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert (migrate["environment"], migrate["image"]) == (bridge["environment"], bridge["image"])
+
+
+def test_the_documented_docker_run_finds_its_configuration() -> None:
+    """The command at the top of the Dockerfile mounts `config` where the bridge looks, and writes to its volume alone."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (folder,) = arguments("WORKDIR")
+    mounts = [mount.split(":") for mount in re.findall(r"-v (\S+)", text)]
+    assert ["./config", f"{folder}/{DEFAULT_CONFIG.parent}", "ro"] in mounts
+    assert ["ledger", folder] in mounts
+    assert Path(Settings.model_fields["tenants"].default.folder).parent == DEFAULT_CONFIG.parent
+    assert Settings.model_fields["ledger"].default.get_secret_value().startswith("sqlite:///")
 
 
 def test_compose_volumes_are_declared_and_used(compose: dict[str, Any]) -> None:
