@@ -12,12 +12,14 @@ from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.errors import BridgeError, ConnectionStopped, EnvironmentFault, Finding, Place, RuntimeFault
 from sales_crm_bridge.kafka import kafka_state
 from sales_crm_bridge.ledger import open_ledger
-from sales_crm_bridge.roster import row_of
+from sales_crm_bridge.roster import judge, row_of
 from sales_crm_bridge.settings import run_findings
 from sales_crm_bridge.state import Fence
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sales_crm_bridge.ports import Ledger
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.tenants import Tenant
@@ -58,12 +60,12 @@ class CheckReport:
         }
 
 
-def check_files(settings: Settings) -> CheckReport:
-    """Read the tenants' files; nothing leaves the machine."""
-    loaded = tenant_files.load(Path(settings.tenants.folder), wiring.catalogue())
+def check_files(folder: Path) -> CheckReport:
+    """Read the tenants' files in ``folder``; nothing leaves the machine."""
+    loaded = tenant_files.load(folder, wiring.catalogue())
     findings = list(loaded.findings)
     if not loaded.tenants and not findings:
-        findings.append(operate.no_tenant(settings, None))
+        findings.append(operate.no_tenant(str(folder), None))
     tenants = tuple(tenant for _, tenant in sorted(loaded.tenants.items()))
     told = tuple(TenantCheck(tenant=one.tenant, lines=(("file", one.file),)) for one in tenants)
     return CheckReport(findings=tuple(findings), tenants=told, loaded=tenants)
@@ -83,11 +85,21 @@ async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
             stack.push_async_callback(ledger.close)
         except EnvironmentFault as fault:
             findings.append(_finding_of(fault, "ledger"))
+        if ledger is not None:
+            findings += await _against_ledger(settings, ledger, offline.findings)
         for tenant in offline.loaded:
             lines, found = await _check_tenant(settings, tenant, ledger)
             told.append(TenantCheck(tenant=tenant.tenant, lines=tuple(lines)))
             findings += found
     return CheckReport(findings=tuple(findings), tenants=tuple(told), loaded=offline.loaded)
+
+
+async def _against_ledger(settings: Settings, ledger: Ledger, known: Sequence[Finding]) -> list[Finding]:
+    """What a running bridge would refuse of files that are good by themselves: the past is the ledger's."""
+    rows = {row.tenant: row for row in await ledger.tenants()}
+    folder = Path(settings.tenants.folder)
+    judged = await judge(ledger, folder, wiring.catalogue(), rows, WallClock().now_us())
+    return [one for one in (*judged.loaded.findings, *judged.strays) if one not in known]
 
 
 async def _check_tenant(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,7 @@ from sales_crm_bridge import checkup, console, contract, observe, operate
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME, BridgeError, ConfigError
 from sales_crm_bridge.once import sync_once
 from sales_crm_bridge.settings import load as load_settings
+from sales_crm_bridge.settings import tenants_folder
 from sales_crm_bridge.units import time_us
 
 if TYPE_CHECKING:
@@ -75,10 +77,12 @@ def cli() -> None:
     """
 
 
+def _config(config: Path | None) -> Path | None:
+    return DEFAULT_CONFIG if config is None and DEFAULT_CONFIG.is_file() else config
+
+
 def _settings(config: Path | None, secrets: Path | None) -> Settings:
-    if config is None and DEFAULT_CONFIG.is_file():
-        config = DEFAULT_CONFIG
-    settings = load_settings(config, secrets)
+    settings = load_settings(_config(config), secrets)
     observe.log_to_stderr(settings.log.level, settings.log.form)
     return settings
 
@@ -152,8 +156,10 @@ def check(*, config: Path | None, secrets: Path | None, online: bool, as_json: b
     try:
         settings = _settings(config, secrets)
     except ConfigError as error:
-        _show_check(checkup.CheckReport(findings=error.findings, tenants=()), as_json=as_json)
-    report = checkup.check_files(settings)
+        folder = tenants_folder(_config(config))
+        others = checkup.check_files(folder) if folder.is_dir() else checkup.CheckReport(findings=(), tenants=())
+        _show_check(replace(others, findings=(*error.findings, *others.findings)), as_json=as_json)
+    report = checkup.check_files(Path(settings.tenants.folder))
     if online:
         report = asyncio.run(checkup.check_online(settings, report))
     _show_check(report, as_json=as_json)
@@ -229,18 +235,21 @@ def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: b
     _run(main())
 
 
-@cli.command(epilog=_examples("gate", "gate --tenant acme --json"))
+@cli.command(epilog=_examples("gate", "gate --tenant acme --json", "gate --in-force --json"))
 @CONFIG
 @SECRETS
 @click.option("--tenant", "only", help="This tenant alone.")
+@click.option("--in-force", is_flag=True, help="From the ledger: what running processes go by, whatever the files say.")
 @AS_JSON
-def gate(*, config: Path | None, secrets: Path | None, only: str | None, as_json: bool) -> None:
+def gate(*, config: Path | None, secrets: Path | None, only: str | None, in_force: bool, as_json: bool) -> None:
     """Print who handles a tenant's Lead intents, and since when.
 
     It is read from the tenants' files. --json prints what the Sales domain must do: the other half of the gate, so that every
-    intent is handled by exactly one of the two.
+    intent is handled by exactly one of the two. Where the bridge runs already, give the domain what is --in-force: a file can be
+    refused, and a retired tenant's leads are the domain's.
     """
-    tenants = operate.tenants_of(_settings(config, secrets), only)
+    settings = _settings(config, secrets)
+    tenants = asyncio.run(operate.tenants_in_force(settings, only)) if in_force else operate.tenants_of(settings, only)
     if as_json:
         _print_json(operate.gate_json(tenants))
     else:
@@ -346,7 +355,9 @@ def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: 
 
     async def main() -> int:
         if await operate.retire(settings, name):
-            click.echo(f"{name} is retired")
+            click.echo(f"{name} is retired. The domain must know: give it the new `gate --in-force --json`.")
+            if (Path(settings.tenants.folder) / f"{name}.yaml").exists():
+                click.echo(f"Remove {settings.tenants.folder}/{name}.yaml as well: it changes nothing now.")
             return EXIT_OK
         click.echo(f"there is no tenant {name} in force", err=True)
         return EXIT_RUNTIME

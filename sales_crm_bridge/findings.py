@@ -94,6 +94,14 @@ FINDINGS: dict[str, Explained] = {
         "an accepted connection now points at another CRM account",
         "give the connection a new name; the old one's bindings belong to the old account",
     ),
+    "tenant.file-gone": Explained(
+        "a tenant in force has no file any more; the accepted version stays in force",
+        "put the file back, or `sales-crm-bridge tenant retire` the tenant",
+    ),
+    "tenant.retired": Explained(
+        "the tenant was retired with this very file, so the file changes nothing",
+        "remove the file; a changed one brings the tenant back",
+    ),
     "tenant.no-folder": Explained("the tenants' folder is not there", "make it, or mend the setting `tenants`"),
     # --- mapping ---
     "mapping.unknown-field": Explained(

@@ -91,7 +91,7 @@ async def sync_once(settings: Settings, only: frozenset[str], progress: Progress
             raise ConfigError(roster.findings)
         strangers = sorted(only - set(roster.leases().values()))
         if strangers:
-            raise ConfigError([operate.no_tenant(settings, name) for name in strangers])
+            raise ConfigError([operate.no_tenant(settings.tenants.folder, name) for name in strangers])
         sink = operate.facts_of(settings)
         keeper = Keeper(ledger, clock, dice.name(), settings.lease.ttl_s)
         wanted = {lease: name for lease, name in sorted(roster.leases().items()) if not only or name in only}

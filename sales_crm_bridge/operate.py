@@ -19,7 +19,7 @@ from sales_crm_bridge.errors import (
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings
 from sales_crm_bridge.ledger import migrate as migrate_ledger
 from sales_crm_bridge.ledger import open_ledger, schema_state
-from sales_crm_bridge.roster import row_of
+from sales_crm_bridge.roster import judge, row_of
 from sales_crm_bridge.settings import run_findings
 from sales_crm_bridge.units import time_text
 from sales_crm_bridge.world import RealDice, WallClock
@@ -180,14 +180,8 @@ async def rewind_in(ledger: Ledger, settings: Settings, to_us: int, now_us: int)
         remedy = "which intents were taken is remembered for `retention.inbox`: name a time within it"
         raise ConfigError([Finding(code="intake.rewind-range", message=said, place=Place(file="--to"), remedy=remedy)])
     rows = {row.tenant: row for row in await ledger.tenants()}
-    catalogue, folder = wiring.catalogue(), Path(settings.tenants.folder)
-    previous = {
-        name: tenant_files.reaccept(row.text, name, catalogue) for name, row in rows.items() if not row.retired_us
-    }
-    begun = await ledger.places(contract.INTENT_TOPIC)
-    judged = {*previous, *(Path(name).stem for name in tenant_files.stamp(folder) if begun)}
-    passed_us = dict.fromkeys(sorted(judged), now_us)
-    loaded = tenant_files.load(folder, catalogue, previous=previous, passed_us=passed_us, rewound_us=to_us)
+    folder = Path(settings.tenants.folder)
+    loaded = (await judge(ledger, folder, wiring.catalogue(), rows, now_us, rewound_us=to_us)).loaded
     if loaded.findings:
         raise ConfigError(loaded.findings)
     changed = [
@@ -209,17 +203,28 @@ def tenants_of(settings: Settings, only: str | None = None) -> list[Tenant]:
         raise ConfigError(loaded.findings)
     found = [tenant for name, tenant in sorted(loaded.tenants.items()) if only in (None, name)]
     if not found:
-        raise ConfigError([no_tenant(settings, only)])
+        raise ConfigError([no_tenant(settings.tenants.folder, only)])
     return found
 
 
-def no_tenant(settings: Settings, only: str | None) -> Finding:
-    """That tenant ``only``, or any tenant, is not there."""
+async def tenants_in_force(settings: Settings, only: str | None = None) -> list[Tenant]:
+    """The tenants that the ledger has in force, whatever the files say; raises ``ConfigError`` when ``only`` is not among them."""
+    async with ledger_of(settings) as ledger:
+        rows = sorted((row.tenant, row.text) for row in await ledger.tenants() if not row.retired_us)
+    catalogue = wiring.catalogue()
+    found = [tenant_files.reaccept(text, name, catalogue) for name, text in rows if only in (None, name)]
+    if only is not None and not found:
+        raise ConfigError([no_tenant(settings.tenants.folder, only)])
+    return found
+
+
+def no_tenant(folder: str, only: str | None) -> Finding:
+    """That tenant ``only``, or any tenant, is not there (the files are in ``folder``)."""
     what = "there is no tenant file" if only is None else f"there is no tenant {only}"
     return Finding(
         code="config.no-tenant",
         message=what,
-        place=Place(file=settings.tenants.folder),
+        place=Place(file=folder),
         remedy="write config/tenants/<tenant>.yaml; docs/config.md explains every key",
     )
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sales_crm_bridge import contract, gate, tenants
-from sales_crm_bridge.errors import Finding
+from sales_crm_bridge.errors import Finding, Place
+from sales_crm_bridge.findings import finding
 from sales_crm_bridge.intake import Tenancy
 from sales_crm_bridge.observe import lease_name
 from sales_crm_bridge.state import TenantRow
+from sales_crm_bridge.units import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -90,16 +93,9 @@ class Roster:
         rows = {row.tenant: row for row in await self._ledger.tenants()}
         if stamp == self._stamp and _state(rows) == _state(self._rows):
             return set()
-        accepted = {name: row for name, row in rows.items() if not row.retired_us}
-        previous = {name: tenants.reaccept(row.text, name, self._catalogue) for name, row in accepted.items()}
-        now_us = self._clock.now_us()
-        # Once intake has read anything, a tenant that is new here cannot have owned the past: its intents were passed over.
-        begun = await self._ledger.places(contract.INTENT_TOPIC)
-        judged = {*previous, *(Path(name).stem for name in stamp)} if begun else {*previous}
-        loaded = tenants.load(
-            self._folder, self._catalogue, previous=previous, passed_us=dict.fromkeys(sorted(judged), now_us)
-        )
-        self._tell(loaded.findings)
+        judged = await judge(self._ledger, self._folder, self._catalogue, rows, self._clock.now_us())
+        previous, loaded = judged.previous, judged.loaded
+        self._tell((*loaded.findings, *judged.strays))
         before = self._tenants
         now: dict[str, Tenant] = {}
         for name, on_disk in {**previous, **loaded.tenants}.items():
@@ -125,15 +121,79 @@ class Roster:
         return {_lease(tenant) for tenant in changed}
 
     def _tell(self, findings: Sequence[Finding]) -> None:
-        for finding in findings:
-            if finding not in self.findings:
-                log.error("%s", finding, extra={"event": "tenant.refused", "code": finding.code})
+        for one in findings:
+            if one not in self.findings:
+                log.error("%s", one, extra={"event": "tenant.refused", "code": one.code})
         self.findings = tuple(findings)
 
     async def worker(self, lease: str, fence: Fence, still: Callable[[Fence], bool]) -> Worker:
         """A worker for the account of ``lease``."""
         tenant = self._tenants[self.leases()[lease]]
         return await self._hire(tenant, self._rows[tenant.tenant].conn, fence, still)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The files beside what the ledger has in force (``previous``). ``strays``: files and tenants that lack each other."""
+
+    previous: Mapping[str, Tenant]
+    loaded: tenants.Loaded
+    strays: tuple[Finding, ...]
+
+
+async def judge(
+    ledger: Ledger,
+    folder: Path,
+    catalogue: Catalogue,
+    rows: Mapping[str, TenantRow],
+    now_us: int,
+    *,
+    rewound_us: int | None = None,
+) -> Judged:
+    """What a running bridge makes of the files of ``folder``; ``rows``: the ledger's tenants, by name.
+
+    ``rewound_us``: from when on intake is about to read again (None: it is not).
+    """
+    accepted = {name: row for name, row in rows.items() if not row.retired_us}
+    previous = {name: tenants.reaccept(row.text, name, catalogue) for name, row in sorted(accepted.items())}
+    stamp = tenants.stamp(folder)
+    # Once intake has read anything, a tenant that is new here cannot have owned the past: its intents were passed over.
+    begun = await ledger.places(contract.INTENT_TOPIC)
+    passed = {*previous, *(Path(name).stem for name in stamp)} if begun else {*previous}
+    loaded = tenants.load(
+        folder,
+        catalogue,
+        previous=previous,
+        passed_us=dict.fromkeys(sorted(passed), now_us),
+        rewound_us=rewound_us,
+    )
+    asleep = {
+        str(folder / file): name
+        for file, digest in stamp.items()
+        if (name := Path(file).stem) in rows and rows[name].retired_us and rows[name].digest == digest
+    }
+    strays = [
+        finding("tenant.retired", f"{name!r} was retired at {time_text(rows[name].retired_us)}", Place(file=file))
+        for file, name in asleep.items()
+    ]
+    there = {Path(file).stem for file in stamp}
+    strays += [
+        finding(
+            "tenant.file-gone",
+            f"{name!r} has no file; the version accepted at {time_text(rows[name].accepted_us)} stays in force",
+            Place(file=str(folder / f"{name}.yaml")),
+            f"put the file back, or `sales-crm-bridge tenant retire {name}`",
+        )
+        for name in previous
+        if name not in there
+    ]
+    # A file that rules nothing can also break nothing.
+    awake = tuple(one for one in loaded.findings if one.place.file not in asleep)
+    return Judged(
+        previous=previous,
+        loaded=tenants.Loaded(tenants=loaded.tenants, findings=awake),
+        strays=tuple(strays),
+    )
 
 
 def row_of(tenant: Tenant, now_us: int) -> TenantRow:

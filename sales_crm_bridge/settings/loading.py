@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -15,11 +16,10 @@ from sales_crm_bridge.errors import ConfigError, Finding, Place
 from sales_crm_bridge.findings import did_you_mean, finding
 from sales_crm_bridge.problems import findings_of, keys_at
 from sales_crm_bridge.secret_refs import is_reference
-from sales_crm_bridge.settings.models import KAFKA_SECRETS, PREFIX, Settings
+from sales_crm_bridge.settings.models import KAFKA_SECRETS, PREFIX, Settings, Tenants
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 _NOT_SETTINGS = frozenset({f"{PREFIX}CONFIG", f"{PREFIX}SECRETS"})
 """Variables of the command line: where the file and the secret files are."""
@@ -61,6 +61,16 @@ def load(file: Path | None, secrets: Path | None = None) -> Settings:
     if found:
         raise ConfigError(_ordered(found))
     return settings
+
+
+def tenants_folder(file: Path | None) -> Path:
+    """Where the tenants' files are, as far as settings that ``load`` refuses tell: a broken one of them hides no other file."""
+    named: object = os.environ.get(f"{PREFIX}TENANTS__FOLDER")
+    if named is None and file is not None:
+        value = yaml_places.read(file, str(file)).value
+        part = value.get("tenants") if isinstance(value, Mapping) else None
+        named = part.get("folder") if isinstance(part, Mapping) else None
+    return Path(named if isinstance(named, str) and named else Tenants().folder)
 
 
 def run_findings(settings: Settings) -> list[Finding]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,8 @@ class Shop:
             "service": {"drain": "8s"},
         }
         self._config.write_text(json.dumps(settings))
+        # A cluster in the process does not answer an administrator's questions: `check` would wait for each of them.
+        (folder / "no-kafka.yaml").write_text(json.dumps({**settings, "kafka": {}}))
         (folder / "tenants").mkdir()
         self.tenant()
 
@@ -71,11 +74,20 @@ class Shop:
             "ACME_REFRESH": "refresh-0",
         }
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sales_crm_bridge", *verb, "-c", str(self._config)),
-            env=env,
+            *(sys.executable, "-m", "sales_crm_bridge", *verb),
+            env={"SALES_CRM_BRIDGE_CONFIG": str(self._config), **env},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    async def check(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """``check --online`` without Kafka: what it told of the tenant, and its findings by code but for the one about that."""
+        code, said = await self.call("check", "--online", "--json", "-c", str(self._folder / "no-kafka.yaml"))
+        assert code == 2, said
+        report = json.loads(said)
+        found = {one["code"]: one for one in report["findings"]}
+        del found["config.missing-key"]
+        return (report["tenants"] or [{}])[0], found
 
     async def call(self, *verb: str) -> tuple[int, str]:
         process = await self.start(*verb)
@@ -101,16 +113,11 @@ async def test_check_online_compares_with_what_is_there(tmp_path: Path, portal: 
     """Account, clock and quota are told; a wrong account and a field that the CRM lacks are findings with their line."""
     async with shop(tmp_path, portal) as deployment:
         await deployment.call("migrate")
-        code, said = await deployment.call("check", "--online", "--json")
-        report = json.loads(said)
-        crm = [one for one in report["findings"] if not one["code"].startswith("kafka.")]
-        assert not crm
-        (tenant,) = report["tenants"]
+        tenant, found = await deployment.check()
+        assert found == {}
         assert tenant["account"].startswith("4242")
         deployment.tenant(account="999", city="citty")
-        code, said = await deployment.call("check", "--online", "--json")
-        assert code == 2
-        found = {one["code"]: one for one in json.loads(said)["findings"]}
+        _, found = await deployment.check()
         assert found["mapping.crm-field-unknown"]["line"] > 0
         assert "4242" in found["crm.wrong-account"]["message"]
 
@@ -125,15 +132,14 @@ async def test_check_online_keeps_a_token_that_the_crm_rotates(tmp_path: Path) -
     app = rotating.tokens.oauth_app("our-app", "s3cret", "refresh-0")
     async with shop(tmp_path, rotating) as deployment:
         deployment.tenant(credentials=OAUTH_APP)
-        _, said = await deployment.call("check", "--online", "--json")
-        assert json.loads(said)["tenants"][0]["asked by"].startswith("nobody")
+        tenant, _ = await deployment.check()
+        assert tenant["asked by"].startswith("nobody")
         assert app.refresh_tokens == ["refresh-0"]
         await deployment.call("migrate")
         for _ in range(2):
-            _, said = await deployment.call("check", "--online", "--json")
-            report = json.loads(said)
-            assert not [one for one in report["findings"] if not one["code"].startswith("kafka.")]
-            assert report["tenants"][0]["account"].startswith("4242")
+            tenant, found = await deployment.check()
+            assert found == {}
+            assert tenant["account"].startswith("4242")
         assert "refresh-0" not in app.refresh_tokens
         _, said = await deployment.call("tenant", "list", "--json")
         assert json.loads(said) == []
@@ -144,9 +150,30 @@ async def test_check_online_says_what_the_crm_lacks(tmp_path: Path) -> None:
     bare = Portal.seeded(seed=1, leads=1, clock=time.time)
     async with shop(tmp_path, bare) as deployment:
         await deployment.call("migrate")
-        code, said = await deployment.call("check", "--online", "--json")
-        assert code == 2
-        assert "hubspot.key-property-missing" in {one["code"] for one in json.loads(said)["findings"]}
+        _, found = await deployment.check()
+        assert "hubspot.key-property-missing" in found
+
+
+async def test_check_online_judges_files_by_what_is_in_force(tmp_path: Path, portal: Portal) -> None:
+    """Files that are good by themselves and that a running bridge would refuse, or not go by: each is a finding."""
+    async with shop(tmp_path, portal) as deployment:
+        await deployment.call("sync", "--once")
+        file = tmp_path / "tenants" / "acme.yaml"
+        accepted = file.read_text()
+
+        async def found() -> set[str]:
+            return {*(await deployment.check())[1]}
+
+        assert await found() == set()
+        file.write_text(accepted.replace("2026-01-01", "2026-02-01"))
+        assert await found() == {"tenant.leads-changed"}
+        file.rename(tmp_path / "away.yaml")
+        (tmp_path / "tenants" / "other.yaml").write_text(accepted.replace("tenant: acme", "tenant: other"))
+        assert await found() == {"tenant.file-gone", "tenant.shared-account"}
+        (tmp_path / "tenants" / "other.yaml").unlink()
+        file.write_text(accepted)
+        await deployment.call("tenant", "retire", "acme", "--yes")
+        assert await found() == {"tenant.retired"}
 
 
 async def test_sync_once_reads_everything_and_resumes(tmp_path: Path, portal: Portal) -> None:

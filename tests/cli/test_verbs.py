@@ -122,6 +122,57 @@ def test_the_gate_is_printed_for_people_and_for_the_domain(
     assert call("gate", "-c", str(deployment), "--tenant", "nobody") == 2
 
 
+def test_a_broken_settings_file_hides_no_problem_of_a_tenant(
+    deployment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files are told at once, even if the settings are refused; and the tenants of a folder that a variable names."""
+    folder = deployment.parent / "tenants"
+    (folder / "acme.yaml").write_text(
+        (folder / "acme.yaml").read_text().replace("adapter: hubspot", "adapter: hubspott")
+    )
+    deployment.write_text(deployment.read_text().replace("env:HASH_KEY", "env:NOT_THERE"))
+    assert call("check", "-c", str(deployment), "--json") == 2
+    codes = [one["code"] for one in json.loads(capsys.readouterr().out)["findings"]]
+    assert codes == ["config.unresolvable-secret", "config.unknown-crm"]
+    deployment.write_text("ledgr: x\n")
+    monkeypatch.setenv("SALES_CRM_BRIDGE_TENANTS__FOLDER", str(folder))
+    assert call("check", "-c", str(deployment), "--json") == 2
+    codes = [one["code"] for one in json.loads(capsys.readouterr().out)["findings"]]
+    assert codes == ["config.unknown-key", "config.unknown-crm"]
+
+
+def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(
+    deployment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing accepted yet: no tenant. Then what was accepted, whatever a refused file says; after ``retire`` the domain's again.
+
+    An intent that the domain passes over because of a file that the bridge does not go by would be handled by nobody.
+    """
+
+    def in_force() -> dict[str, list[dict[str, str]]]:
+        assert call("gate", "--in-force", "--json", "-c", str(deployment)) == 0
+        found: dict[str, list[dict[str, str]]] = json.loads(capsys.readouterr().out)["tenants"]
+        return found
+
+    assert in_force() == {}
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert call("rewind", "-c", str(deployment), "--to", now, "--yes") == 0
+    capsys.readouterr()
+    accepted = in_force()
+    assert [span["owner"] for span in accepted["acme"]] == ["domain", "crm"]
+    file = deployment.parent / "tenants" / "acme.yaml"
+    good = file.read_text()
+    file.write_text(good.replace("2026-01-01", "2026-02-01"))
+    assert in_force() == accepted
+    file.write_text(good)
+    assert call("tenant", "retire", "acme", "--yes", "-c", str(deployment)) == 0
+    said = capsys.readouterr().out
+    assert "gate --in-force --json" in said
+    assert f"Remove {file}" in said
+    assert in_force() == {}
+    assert call("gate", "--in-force", "--tenant", "acme", "-c", str(deployment)) == 2
+
+
 def test_the_ledger_is_migrated_looked_at_and_a_tenant_retired(
     deployment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

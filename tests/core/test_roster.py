@@ -71,6 +71,12 @@ async def test_a_broken_or_missing_file_leaves_the_accepted_version_in_force(tmp
     await third.refresh()
     assert set(third.tenants()) == {"acme"}
     assert third.tenancy().conns == first.tenancy().conns
+    (gone,) = third.findings
+    assert (gone.code, gone.place.file) == ("tenant.file-gone", str(file))
+    assert "tenant retire acme" in gone.remedy
+    file.write_text(EXAMPLE)
+    await third.refresh()
+    assert third.findings == ()
     await ledger.close()
 
 
@@ -84,6 +90,7 @@ async def test_a_retired_tenant_is_told_from_an_unknown_one_and_comes_back_with_
     assert await one.refresh() == {"connection/acme/hubspot"}
     assert not one.tenants()
     assert one.tenancy().ownership["acme"].retired_us == NOW_US
+    assert [finding.code for finding in one.findings] == ["tenant.retired"]
     (tmp_path / "acme.yaml").write_text(EXAMPLE + "# once more\n")
     await one.refresh()
     assert set(one.tenants()) == {"acme"}
