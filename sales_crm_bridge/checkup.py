@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge import observe, operate, wiring
+from sales_crm_bridge import operate, wiring
 from sales_crm_bridge import tenants as tenant_files
+from sales_crm_bridge.asking import Asker, approach
 from sales_crm_bridge.errors import BridgeError, ConnectionStopped, EnvironmentFault, Finding, Place, RuntimeFault
 from sales_crm_bridge.kafka import kafka_state
 from sales_crm_bridge.ledger import open_ledger
-from sales_crm_bridge.roster import judge, row_of
+from sales_crm_bridge.roster import judge
 from sales_crm_bridge.settings import run_findings
-from sales_crm_bridge.state import Fence
-from sales_crm_bridge.world import RealDice, WallClock
+from sales_crm_bridge.world import WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,44 +105,18 @@ async def _against_ledger(settings: Settings, ledger: Ledger, known: Sequence[Fi
 async def _check_tenant(
     settings: Settings, tenant: Tenant, ledger: Ledger | None
 ) -> tuple[list[tuple[str, str]], list[Finding]]:
-    """Ask one tenant's CRM: under the account's lease where the ledger knows it, so a rotated token is kept.
-
-    While a process of the deployment holds the lease, an account whose sign-in may rotate tokens is left to it; how that process
-    last found the connection is told instead. Without a ledger such an account is not asked at all.
-    """
-    clock = WallClock()
-    rotates = tenant.connection.credentials_kind != "token"
-    if ledger is None and rotates:
-        return [("file", tenant.file), ("asked by", "nobody: a new token could not be kept without the ledger")], []
-    rows = {row.tenant: row for row in await ledger.tenants()} if ledger is not None else {}
-    row = rows.get(tenant.tenant)
-    if ledger is None or (row is None and not rotates):
-        crew = wiring.Crew(settings, wiring.unattended(settings, clock))
-        return await _ask_crm(crew, tenant, 0, Fence(lease="", holder="", epoch=0))
-    conn = row.conn if row is not None else await ledger.connection_make(row_of(tenant, 0))
-    lease, holder = observe.lease_name(tenant.tenant, tenant.connection.name), RealDice().name()
-    until_us = clock.now_us() + round(settings.lease.ttl_s * 1e6)
-    taken = await ledger.leases_take([lease], holder, clock.now_us(), until_us)
-    if lease not in taken and rotates:
-        states = {one.conn: one.state for one in await ledger.connections()}
-        return [("file", tenant.file), ("asked by", "a running process"), ("state", states.get(conn, "new"))], []
-    try:
-        outside = wiring.Outside(clock=clock, dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings))
-        if lease not in taken:
-            outside = wiring.unattended(settings, clock)
-        fence = Fence(lease=lease, holder=holder, epoch=taken.get(lease, 0))
-        return await _ask_crm(wiring.Crew(settings, outside), tenant, conn, fence)
-    finally:
-        await ledger.leases_drop(holder, [*taken])
+    """Ask one tenant's CRM and compare; it works with the day's quota used up."""
+    async with approach(settings, tenant, ledger) as way:
+        if isinstance(way, Asker):
+            return await _ask_crm(way, tenant)
+        lines = [("file", tenant.file), ("asked by", way.by)]
+        return [*lines, ("state", way.state)] if way.state else lines, []
 
 
-async def _ask_crm(
-    crew: wiring.Crew, tenant: Tenant, conn: int, fence: Fence
-) -> tuple[list[tuple[str, str]], list[Finding]]:
-    """Sign in to a tenant's CRM and compare; it works with the day's quota used up."""
+async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]], list[Finding]]:
     clock = WallClock()
     adapter = wiring.adapter_of(tenant)
-    rim = crew.rim(tenant, adapter, conn, fence, _always)
+    rim = asker.rim(tenant, adapter)
     lines = [("file", tenant.file), ("crm", adapter.name)]
     try:
         account = await rim.converse(adapter.check(), purpose="check")
@@ -168,10 +142,6 @@ async def _ask_crm(
         return lines, findings
     finally:
         await rim.close()
-
-
-def _always(_fence: Fence) -> bool:
-    return True
 
 
 def _finding_of(fault: BridgeError, where: str) -> Finding:

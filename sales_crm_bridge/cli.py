@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from sales_crm_bridge import checkup, console, contract, observe, operate
+from sales_crm_bridge import checkup, console, contract, observe, operate, trying
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME, BridgeError, ConfigError
 from sales_crm_bridge.once import sync_once
 from sales_crm_bridge.settings import load as load_settings
@@ -308,6 +308,46 @@ def rewind(*, config: Path | None, secrets: Path | None, to: str, yes: bool, as_
             said = f"; now in force: {', '.join(done.accepted)}" if done.accepted else ""
             console.Console().say(f"from {done.to} on: {begun}{said}")
         return EXIT_OK
+
+    _run(main())
+
+
+@cli.group(epilog=_examples("adapter try config/tenants/acme.yaml"))
+def adapter() -> None:
+    """Try what a tenant's file says of its CRM."""
+
+
+@adapter.command(
+    "try",
+    epilog=_examples("adapter try acme.yaml", "adapter try acme.yaml --list 10 --raw", "adapter try acme.yaml --json"),
+)
+@CONFIG
+@SECRETS
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--list", "count", default=3, show_default=True, type=click.IntRange(1, 1000), help="How many records of each list."
+)
+@click.option("--raw", is_flag=True, help="Show each record also as the CRM sent it.")
+@AS_JSON
+def adapter_try(*, file: Path, config: Path | None, secrets: Path | None, count: int, raw: bool, as_json: bool) -> None:
+    """Try the connection of the tenant's FILE, wherever it lies.
+
+    Signs in, asks who we are, reads a few records of each list (of changes: the last day's) and one of them again by its id and by
+    our key, and shows every call with its answer, and what was understood of each record: ids, times, versions, the mapped fields,
+    and what did not fit. The calls that would write are shown and never made. Secrets are masked; the records' values are not.
+    Exit code 1 if the CRM did not answer as hoped, 2 if anything is to be mended in the file or at the CRM.
+    """
+    settings = _settings(config, secrets)
+    observe.log_to_stderr("error", settings.log.form)
+    tenant = trying.tenant_of(file)
+
+    async def main() -> int:
+        trial = await trying.attempt(settings, tenant, count, raw=raw)
+        if as_json:
+            _print_json(trial.to_json())
+        else:
+            console.Console().trial(trial)
+        return EXIT_RUNTIME if trial.faults else EXIT_CONFIG if trial.findings else EXIT_OK
 
     _run(main())
 

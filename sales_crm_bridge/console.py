@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.errors import Finding
     from sales_crm_bridge.once import SyncOutcome
     from sales_crm_bridge.tenants import Tenant
+    from sales_crm_bridge.trying.shown import ShownCall, ShownRecord, Trial
 
 _COLOURS = {"ok": "green", "quota": "yellow", "unavailable": "yellow", "stopped": "red", "new": "dim"}
 
@@ -144,6 +145,43 @@ class Console:
                 self.say(f"  Fix: {one.remedy}")
         if ordered:
             self.heading(f"{_count(len(ordered), 'problem')} in all")
+
+    def trial(self, trial: Trial) -> None:
+        """What ``adapter try`` called, would call, and understood."""
+        self.table("connection", ("what", "how it is"), trial.lines)
+        notes = dict(trial.notes)
+        for step, calls in groupby(trial.calls, key=lambda call: call.step):
+            self.heading(step)
+            for call in calls:
+                self._call(call)
+            if step in notes:
+                self.say(f"  {notes.pop(step)}")
+        for step, note in notes.items():
+            self.say(f"{step}: {note}")
+        for number, record in enumerate(trial.records, 1):
+            self._record(number, record)
+        for step, fault in trial.faults:
+            self._line(Text.assemble((f"[{fault.code}]", "bold red"), plain(f" {step}: {fault.message}")))
+            if fault.remedy:
+                self.say(f"  Fix: {fault.remedy}")
+        self.findings(trial.findings)
+        if not trial.findings and not trial.faults:
+            self.say("no problems found; nothing was written", "green")
+
+    def _call(self, call: ShownCall) -> None:
+        self.say(f"  {call.method} {call.target} → {call.answer}", "" if call.made else "yellow")
+        for name, value in call.headers:
+            self.say(f"    {name}: {value}", "dim")
+        if call.body:
+            self.say(f"    {call.body}", "dim")
+
+    def _record(self, number: int, record: ShownRecord) -> None:
+        about = ", ".join(f"{what} {how}" for what, how in record.about)
+        self.table(f"record {number}, from {record.feed}: {about}", ("field", "value", "in the CRM"), record.fields)
+        for name, crm, code, meaning in record.misfits:
+            self._line(Text.assemble((f"[{code}]", "bold yellow"), plain(f" {name} ({crm}): {meaning}")))
+        if record.raw:
+            self.say(f"  {record.raw}", "dim")
 
     def sync(self, outcome: SyncOutcome) -> None:
         """What ``sync --once`` did."""

@@ -31,6 +31,7 @@ from sales_crm_bridge.world import RealDice
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sales_crm_bridge.crm_http import Exchange
     from sales_crm_bridge.model import Account
     from sales_crm_bridge.ports import Clock, CrmAdapter, Dice, FactSink, IntentSource, Ledger, SpanSink, Transport
     from sales_crm_bridge.settings import Settings
@@ -122,7 +123,15 @@ class Crew:
         self._outside = outside
         self._tracer = Tracer(outside.clock, outside.dice, outside.spans, settings.telemetry.ratio)
 
-    def rim(self, tenant: Tenant, adapter: CrmAdapter, conn: int, fence: Fence, still: Callable[[Fence], bool]) -> Rim:
+    def rim(
+        self,
+        tenant: Tenant,
+        adapter: CrmAdapter,
+        conn: int,
+        fence: Fence,
+        still: Callable[[Fence], bool],
+        on_exchange: Callable[[Exchange], None] | None = None,
+    ) -> Rim:
         """The rim of one account, drawing on the ledger's count of calls."""
         ledger = self._outside.ledger
         connection = tenant.connection
@@ -157,6 +166,7 @@ class Crew:
             seal=Seal((seal_key.get_secret_value(),), bound_to=name) if seal_key is not None else None,
             tracer=self._tracer,
             trace_out=self._settings.telemetry.to_crm,
+            on_exchange=on_exchange,
         )
 
     async def hire(self, tenant: Tenant, conn: int, fence: Fence, still: Callable[[Fence], bool]) -> Worker:

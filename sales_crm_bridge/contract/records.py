@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from operator import attrgetter, methodcaller
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 from urllib.parse import quote
 
 import msgspec
@@ -23,7 +21,7 @@ from sales_crm_bridge.contract.wire import BadFraming, Framing, unframe
 from sales_crm_bridge.errors import Bug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from google.protobuf.message import Message
 
@@ -115,18 +113,18 @@ def validate(envelope: Message) -> list[Violation]:
 
 
 def _validate(rules: Envelope[E], envelope: E) -> list[Violation]:
-    found: list[Violation] = []
-    for path, value_of, is_there in _required(rules.message):  # type: ignore[arg-type]  # a class is hashable
-        if is_there is not None:
-            if not is_there(envelope):
-                found.append(_missing(path))
-            continue
-        value = value_of(envelope)
-        if not value:
-            found.append(_missing(path))
-        elif type(value) is str and "\0" in value:
-            remedy = f"leave it out of {path}"
-            found.append(Violation(path=path, code="contract.bad-text", message="holds a NUL character", remedy=remedy))
+    found = [
+        Violation(path=path, code="contract.missing", message="is required and empty", remedy=f"set {path}")
+        for path in rules.required_fields
+        if not _present(envelope, path)
+    ]
+    found += [
+        Violation(
+            path=path, code="contract.bad-text", message="holds a NUL character", remedy=f"leave it out of {path}"
+        )
+        for path in rules.required_fields
+        if "\0" in str(_at(envelope, path))
+    ]
     meta = _meta(envelope)
     if meta.HasField("occurred_at") and not times.is_valid(meta.occurred_at):
         found.append(
@@ -151,29 +149,21 @@ def _validate(rules: Envelope[E], envelope: E) -> list[Violation]:
     return found
 
 
-def _missing(path: str) -> Violation:
-    return Violation(path=path, code="contract.missing", message="is required and empty", remedy=f"set {path}")
+def _at(envelope: Message, path: str) -> object:
+    value: object = envelope
+    for step in path.split("."):
+        value = getattr(value, step)
+    return value
 
 
-@cache
-def _required(message: type[Message]) -> tuple[tuple[str, Callable[[Any], Any], Callable[[Any], bool] | None], ...]:
-    """An envelope's required fields: the path, how to get the value, and for a message how to see whether it is there."""
-    found: list[tuple[str, Callable[[Any], Any], Callable[[Any], bool] | None]] = []
-    for path in envelope_of(message).required_fields:
-        parent, _, last = path.rpartition(".")
-        owner: Any = message.DESCRIPTOR
-        for step in parent.split(".") if parent else ():
-            owner = owner.fields_by_name[step].message_type
-        is_message = owner.fields_by_name[last].message_type is not None
-        found.append((path, attrgetter(path), _presence(parent, last) if is_message else None))
-    return tuple(found)
-
-
-def _presence(parent: str, last: str) -> Callable[[Any], bool]:
-    if not parent:
-        return methodcaller("HasField", last)
-    get = attrgetter(parent)
-    return lambda envelope: bool(get(envelope).HasField(last))
+def _present(envelope: Message, path: str) -> bool:
+    """Whether the field at ``path`` is set: a message is there, a text or number is not its default."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        envelope = getattr(envelope, parent)
+    if envelope.DESCRIPTOR.fields_by_name[last].message_type is not None:
+        return envelope.HasField(last)
+    return bool(getattr(envelope, last))
 
 
 def _check_version(version: str, major: int) -> list[Violation]:
@@ -349,25 +339,21 @@ def _compare(
         wanted["ce_type"] = variant.event_type
     found: list[Violation] = []
     for name, raw in headers:
-        if name in wanted:
-            agrees = raw == wanted[name].encode()
-        elif name == "ce_time":
-            agrees = _same_time(raw, meta.occurred_at.seconds, meta.occurred_at.nanos)
+        text = _text(raw)
+        if name == "ce_time":
+            agrees = text is not None and times.parse_rfc3339(text) == (
+                meta.occurred_at.seconds,
+                meta.occurred_at.nanos,
+            )
         elif name == "content-type":
-            text = _text(raw)
             agrees = text is not None and text.partition(";")[0].strip().lower() == CONTENT_TYPE
+        elif name in wanted:
+            agrees = text == wanted[name]
         else:
             continue
         if not agrees:
             found.append(_disagreement(name))
     return found
-
-
-def _same_time(raw: bytes | None, seconds: int, nanos: int) -> bool:
-    if times.SECONDS_MIN <= seconds <= times.SECONDS_MAX and raw == times.rfc3339(seconds, nanos).encode():
-        return True
-    text = _text(raw)
-    return text is not None and times.parse_rfc3339(text) == (seconds, nanos)
 
 
 def _text(raw: bytes | None) -> str | None:

@@ -11,7 +11,7 @@ import msgspec
 from sales_crm_bridge.mapping.reading import is_plain, reader
 from sales_crm_bridge.mapping.rules import CUSTOM, Deed, Kind, Rule, Spec, Step, TimeForm, WriteRule
 from sales_crm_bridge.mapping.scalars import Misread, bytes_of, is_empty, number, text_of, time_of
-from sales_crm_bridge.mapping.writing import cleared, creation_value, value_of, writer
+from sales_crm_bridge.mapping.writing import STATUS_WORDS, cleared, creation_value, value_of, writer
 from sales_crm_bridge.model import Operation, Scalar
 from sales_crm_bridge.pb.opportunity_pb2 import Lead
 
@@ -155,6 +155,13 @@ class Mapping:
             del known[name]
             misfits.append(_misfit(self._rules[name], "bad-text"))
         return Lead(**known), misfits  # type: ignore[arg-type]
+
+    def told(self, lead: Lead) -> dict[str, object]:
+        """What a lead says, by Sales field, for people; a field that it does not have is left out."""
+        told = {name: value_of(rule, lead) for name, rule in self._rules.items() if rule.read}
+        if told.get("status"):
+            told["status"] = STATUS_WORDS[lead.status]
+        return {name: value for name, value in told.items() if value is not None}
 
     def snapshot(self, fields: dict[str, Scalar], lead_id: str) -> tuple[bytes, list[Misfit]]:
         """``lead``, serialised deterministically."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Wire = dict[str, Scalar]
     Writer = Callable[[Any], Wire]
 
-_NAMES = {code: name for name, code in STATUSES.items()}
+STATUS_WORDS = {code: name for name, code in STATUSES.items()}
 
 
 def value_of(rule: Rule, lead: Lead) -> object:
@@ -114,7 +114,7 @@ def _joined(rule: Rule) -> Writer:
 
 def _status(rule: Rule) -> Writer:
     (name,) = rule.crm
-    return lambda value: {name: _mapped(rule, _NAMES.get(value, ""))}
+    return lambda value: {name: _mapped(rule, STATUS_WORDS.get(value, ""))}
 
 
 def _flag(rule: Rule) -> Writer:

@@ -51,10 +51,15 @@ class Redactor:
                     found |= {value, quote(value, safe=""), quote_plus(value), encoded, encoded.rstrip("=")}
         self._known = sorted(found, key=lambda value: (-len(value), value))
 
-    def __call__(self, text: str) -> str:
-        """``text`` on one line, masked, then trimmed to ``MESSAGE_MAX`` characters."""
+    def known(self, text: str) -> str:
+        """``text`` with the secrets masked and nothing else: for one who must see what a request says."""
         for value in self._known:
             text = text.replace(value, MASK)
+        return text
+
+    def __call__(self, text: str) -> str:
+        """``text`` on one line, masked, then trimmed to ``MESSAGE_MAX`` characters."""
+        text = self.known(text)
         for pattern, mask in _RULES:
             text = pattern.sub(mask, text)
         text = " ".join(text.split())

@@ -1,0 +1,226 @@
+"""``adapter try`` over real HTTP: what it calls, what it shows, what it never does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sales_crm_bridge import operate
+from sales_crm_bridge.console import Console
+from sales_crm_bridge.errors import ConfigError, EnvironmentFault
+from sales_crm_bridge.model import Effect, HttpCall, HttpReply
+from sales_crm_bridge.ports import Talk
+from sales_crm_bridge.sandbox import Fault, FaultKind, SandboxApp, serve
+from sales_crm_bridge.sandbox.hubspot import Portal, Vices
+from sales_crm_bridge.settings import load
+from sales_crm_bridge.trying import attempt, tenant_of
+from sales_crm_bridge.trying.shown import Trial
+from sales_crm_bridge.trying.talks import rehearsed
+
+TENANT = """
+tenant: acme
+leads: [{{owner: crm, from: 2026-01-01T00:00:00Z}}]
+connection:
+  adapter: hubspot
+  address: {address}
+  account: "{account}"
+  credentials: {credentials}
+  allow_hosts: [127.0.0.1]
+fields:
+  email: email
+  last_name: lastname
+  city: {city}
+  status: {{crm: hs_lead_status, values: {{NEW: new, CONNECTED: qualified, UNQUALIFIED: disqualified}}}}
+"""
+STATIC = "{kind: token, token: env:TRY_TOKEN}"
+OAUTH = "{kind: oauth, client_id: env:TRY_ID, client_secret: env:TRY_SECRET, refresh_token: env:TRY_REFRESH}"
+SECRETS = {
+    "TRY_TOKEN": "pat-na1-sandbox",
+    "TRY_ID": "our-app",
+    "TRY_SECRET": "s3cret-s3cret",
+    "TRY_REFRESH": "refresh-0",
+}
+SEAL = "a seal key of the tests"
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The secrets are in the environment, and nothing else of a deployment is there."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TRY_SEAL", SEAL)
+    monkeypatch.chdir(tmp_path)
+
+
+def portal(**vices: Any) -> Portal:
+    made = Portal.seeded(seed=1, leads=30, clock=time.time, vices=Vices(**vices))
+    made.add_property("contacts", "bridge_lead_id", unique=True)
+    made.tokens.oauth_app("our-app", "s3cret-s3cret", "refresh-0")
+    return made
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def tried(crm: Portal, folder: Path, count: int = 3, *, raw: bool = False, **more: str) -> Trial:
+    file = folder / "elsewhere.yaml"
+    async with serve(SandboxApp(crm)) as address:
+        values = {"account": "4242", "credentials": STATIC, "city": "city"} | more
+        file.write_text(TENANT.format(address=address, **values))
+        return await attempt(load(None), tenant_of(file), count, raw=raw)
+
+
+async def test_a_try_reads_and_shows_and_writes_nothing(tmp_path: Path) -> None:
+    """Every list, one record again, a record that is not there, each command as it would go out; the CRM's log stays as it was."""
+    crm = portal()
+    before = crm.truth().log
+    trial = await tried(crm, tmp_path)
+    assert crm.truth().log == before
+    assert (trial.faults, trial.findings) == ([], [])
+    steps = list(dict.fromkeys(call.step for call in trial.calls))
+    assert steps == [
+        "account", "list list", "list list, next page", "list search", "list archived", "read by id",
+        "read what is not there", "would create", "would revise", "would qualify", "would disqualify",
+    ]  # fmt: skip
+    assert {call.step.startswith("would") for call in trial.calls if not call.made} == {True}
+    assert all(call.made for call in trial.calls if not call.step.startswith("would"))
+    created = next(call for call in trial.calls if call.step == "would create")
+    assert created.target.endswith("/batch/upsert")
+    assert json.loads(created.body)["inputs"][0]["properties"]["bridge_lead_id"] == "try"
+    notes = dict(trial.notes)
+    assert notes["read by id"] == "the same as in the list"
+    assert notes["read what is not there"].endswith("understood as gone")
+    assert notes["list list, next page"] == "3 records, none of which the first page had"
+
+
+async def test_a_record_is_shown_as_it_is_understood(tmp_path: Path) -> None:
+    """Ids, times, version, each mapped field with the CRM's own value, and what did not fit, with its meaning."""
+    crm = portal()
+    trial = await tried(crm, tmp_path, count=30, raw=True)
+    live = crm.truth().live["contacts"]
+    assert [dict(record.about)["id"] for record in trial.records] == sorted(live)
+    for record in trial.records:
+        about, truth = dict(record.about), live[dict(record.about)["id"]]
+        assert about["state"] == "live"
+        assert about["version"]
+        assert about["modified"].endswith("Z")
+        fields = {name: (value, theirs) for name, value, theirs in record.fields}
+        assert fields["email"] == (truth["email"], f"email={truth['email']}")
+        unlisted = truth.get("hs_lead_status", "NEW") not in ("NEW", "CONNECTED", "UNQUALIFIED")
+        assert [(name, code) for name, _, code, _ in record.misfits] == [("status", "unknown-value")] * unlisted
+        assert json.loads(record.raw)["id"] == about["id"]
+    assert any(record.misfits for record in trial.records)
+
+
+async def test_secrets_are_masked_and_what_a_sign_in_keeps_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client's secret, refresh tokens and access tokens stand in no line; a rotated token is kept, or nobody signs in."""
+    crm = portal(rotate_refresh_tokens=True)
+    app = crm.tokens._apps["our-app"]
+    (tmp_path / "bridge.yaml").write_text('{ledger: "sqlite:///bridge.db", seal_key: "env:TRY_SEAL"}')
+    settings = load(tmp_path / "bridge.yaml")
+    given = [*app.refresh_tokens]
+    async with serve(SandboxApp(crm)) as address:
+        file = tmp_path / "acme.yaml"
+        file.write_text(TENANT.format(address=address, account="4242", credentials=OAUTH, city="city"))
+        with pytest.raises(EnvironmentFault, match=r"schema"):
+            await attempt(settings, tenant_of(file), 2)
+        assert app.refresh_tokens == given
+        await operate.migrate(settings)
+        for _ in range(2):
+            trial = await attempt(settings, tenant_of(file), 2, raw=True)
+            assert trial.faults == []
+            signed = next(call for call in trial.calls if call.step == "sign in")
+            assert (signed.target, signed.answer[:3]) == ("/oauth/v1/token", "200")
+            Console().trial(trial)
+            told = capsys.readouterr().out + json.dumps(trial.to_json())
+            given += app.refresh_tokens
+            secrets = {*given, *crm.tokens._grants, "s3cret-s3cret"} - {"pat-na1-sandbox"}
+            assert len(secrets) > 3
+            assert not [secret for secret in secrets if secret in told]
+    assert "refresh-0" not in app.refresh_tokens
+
+
+async def test_a_refusal_is_shown_with_the_crms_words_masked(tmp_path: Path) -> None:
+    """A list that the CRM does not answer is a fault with the beginning of its answer, without addresses; the rest goes on."""
+    crm = portal()
+    reply = b'{"message":"ada@corp.example has no access"}'
+    fault = Fault(FaultKind.STATUS, path="*/contacts/search", status=400, reply=reply, times=None)
+    crm.faults.add(fault)
+    trial = await tried(crm, tmp_path)
+    assert [step for step, _ in trial.faults] == ["list search"]
+    refused = next(call for call in trial.calls if call.step == "list search")
+    assert "has no access" in refused.answer
+    assert "ada@" not in json.dumps(trial.to_json())
+    assert any(call.step == "would create" for call in trial.calls)
+
+
+async def test_what_is_to_be_mended_is_found(tmp_path: Path) -> None:
+    """A wrong account, a field that the CRM lacks: findings with their place; a file that is none: ``ConfigError``."""
+    trial = await tried(portal(), tmp_path, account="999", city="citty")
+    found = {one.code: one for one in trial.findings}
+    assert found["mapping.crm-field-unknown"].place.line > 0
+    assert "4242" in found["crm.wrong-account"].message
+    (tmp_path / "broken.yaml").write_text("tenant: acme\n")
+    for name in ("broken.yaml", "none.yaml"):
+        with pytest.raises(ConfigError):
+            tenant_of(tmp_path / name)
+
+
+def test_a_rehearsed_talk_makes_no_writing_call() -> None:
+    """Reading calls of a mixed tuple go out, writing ones are withheld and answered as not sent, each reply to its own call."""
+    read = HttpCall(method="GET", path="/r", effect=Effect.READ)
+    write = HttpCall(method="POST", path="/w", effect=Effect.WRITE)
+    answer = HttpReply(status=200, headers={}, body=b"", asked_us=0, answered_us=1)
+
+    def talk() -> Talk[list[str]]:
+        replies = yield (write, read, write)
+        (last,) = yield (write,)
+        return [type(reply).__name__ for reply in (*replies, last)]
+
+    withheld: list[HttpCall] = []
+    rehearsal = rehearsed(talk(), withheld.append)
+    assert next(rehearsal) == (read,)
+    with pytest.raises(StopIteration) as end:
+        rehearsal.send((answer,))
+    assert end.value.value == ["NoReply", "HttpReply", "NoReply", "NoReply"]
+    assert withheld == [write] * 3
+
+
+async def test_the_verb_prints_json_and_ends_with_the_houses_codes(tmp_path: Path) -> None:
+    """0: all well. 1: the CRM did not answer. 2: something is to be mended. Nothing is left behind in the folder."""
+    crm = portal()
+    async with serve(SandboxApp(crm)) as address:
+
+        async def call(file: str) -> tuple[int, str]:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "sales_crm_bridge", "adapter", "try", file, "--list", "2", "--json"),
+                env=dict(os.environ),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            out, err = await asyncio.wait_for(process.communicate(), 60)
+            return process.returncode or 0, out.decode() or err.decode()
+
+        good = {"account": "4242", "credentials": STATIC, "city": "city"}
+        (tmp_path / "good.yaml").write_text(TENANT.format(address=address, **good))
+        (tmp_path / "bad.yaml").write_text(TENANT.format(address=address, **{**good, "city": "citty"}))
+        (tmp_path / "worse.yaml").write_text("{}")
+        code, said = await call("good.yaml")
+        assert (code, json.loads(said)["ok"], len(json.loads(said)["records"])) == (0, True, 2)
+        assert (await call("bad.yaml"))[0] == 2
+        code, said = await call("worse.yaml")
+        assert (code, "config." in said) == (2, True)
+        crm.faults.add(Fault(FaultKind.STATUS, path="/crm/v3/objects/contacts", status=400, times=None))
+        code, said = await call("good.yaml")
+        assert (code, json.loads(said)["faults"][0]["step"]) == (1, "list list")
+    assert names_in(tmp_path) == ["bad.yaml", "good.yaml", "worse.yaml"]
