@@ -33,16 +33,18 @@ connection:
   credentials: {{kind: token, token: "file:{folder}/token"}}
   allow_hosts: [127.0.0.1]
   limits: {{per_second: 1000, in_flight: 32}}
+  options: {{key_property: bridge_lead_id}}
 fields:{mapping}
 pull: {{page_size: {page}, every: 5m, audit_every: 24h}}
+push: {{batch: {batch}}}
 """
 
 
-def settings_in(folder: Path, address: str, page: int, ledger: str) -> Settings:
+def settings_in(folder: Path, address: str, page: int, ledger: str, batch: int = 100) -> Settings:
     """Write a deployment of one tenant into ``folder``."""
     (folder / "tenants").mkdir()
     (folder / "token").write_text("pat-na1-sandbox")
-    text = TENANT.format(address=address, folder=folder, page=page, mapping=MAPPING)
+    text = TENANT.format(address=address, folder=folder, page=page, mapping=MAPPING, batch=batch)
     (folder / "tenants" / "acme.yaml").write_text(text)
     return Settings.model_validate(
         {

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
+import httpx
+import orjson
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -19,9 +21,9 @@ from benchmarks.measuring import Measured, measured
 from sales_crm_bridge import contract, gate
 from sales_crm_bridge.intake import Intaker, Tenancy
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings
-from sales_crm_bridge.model import Owner
+from sales_crm_bridge.model import Operation, Owner
 from sales_crm_bridge.relay import Relay
-from sales_crm_bridge.state import Fence
+from sales_crm_bridge.state import Fence, InboxRow, Intake, NewCommand
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
@@ -112,6 +114,91 @@ async def reread_sqlite(place: Place) -> Measured:
     async with _deployment(place, "sqlite") as (_, read):
         await read()
         return await measured(read)
+
+
+# --- push -------------------------------------------------------------------------------------------------------------
+
+IN_FLIGHT = 32
+
+
+def _properties(number: int) -> dict[str, str]:
+    return {"email": f"{number}@sales.example", "firstname": "Ada", "lastname": "Byron", "company": "Company Ltd"}
+
+
+async def push_floor(place: Place) -> Measured:
+    """A bare loop of httpx: so many writers, each with the next batch as soon as its last one is answered."""
+    numbers = iter(range(0, place.count, place.page))
+
+    async def write(client: httpx.AsyncClient) -> int:
+        done = 0
+        for first in numbers:
+            inputs = [
+                {"id": f"L-{number}", "idProperty": "bridge_lead_id", "properties": _properties(number)}
+                for number in range(first, min(first + place.page, place.count))
+            ]
+            answer = await client.post(
+                "/crm/v3/objects/contacts/batch/upsert", content=orjson.dumps({"inputs": inputs})
+            )
+            done += len(orjson.loads(answer.content)["results"])
+        return done
+
+    async def work() -> int:
+        limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+        async with httpx.AsyncClient(base_url=place.crm, limits=limits, timeout=60) as client:
+            return sum(await asyncio.gather(*(write(client) for _ in range(IN_FLIGHT))))
+
+    return await measured(work)
+
+
+async def push_sqlite(place: Place) -> Measured:
+    """Commands in the ledger to creates in the CRM, their bindings and facts, on SQLite."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp") as name:
+        folder = Path(name)
+        settings = settings_in(folder, place.crm, 100, f"sqlite:///{folder / 'ledger.db'}", batch=place.page)
+        async with ledger_at(settings.ledger_address()) as ledger, worker(settings, ledger) as working:
+            (row,) = await ledger.tenants()
+            for first in range(0, place.count, BATCH):
+                rows = [_asked(row.conn, number) for number in range(first, min(first + BATCH, place.count))]
+                await ledger.take(Intake(rows=rows, dead=(), offsets={}, now_us=1))
+
+            async def work() -> int:
+                while await working.pusher.step():
+                    pass
+                return place.count
+
+            await working.pusher.open()
+            cost = await measured(work)
+            (told,) = (await ledger.outbox_depth())[:1]
+            assert told == place.count
+            return cost
+
+
+def _asked(conn: int, number: int) -> InboxRow:
+    told = _properties(number)
+    lead = contract.Lead(
+        lead_id=f"L-{number}",
+        email=told["email"],
+        first_name=told["firstname"],
+        last_name=told["lastname"],
+        company_name=told["company"],
+    )
+    envelope = contract.intent(
+        contract.CreateLeadRequested(lead=lead),
+        tenant_id="acme",
+        aggregate_id=lead.lead_id,
+        message_id=f"m-{number}",
+        correlation_id="bench",
+        occurred_us=1_790_000_000_000_000,
+        producer="bench",
+    )
+    command = NewCommand(
+        conn=conn,
+        lead_id=lead.lead_id,
+        operation=Operation.CREATE,
+        payload=envelope.SerializeToString(),
+        occurred_us=1_790_000_000_000_000,
+    )
+    return InboxRow(tenant="acme", message_id=f"m-{number}", command=command)
 
 
 # --- relay ------------------------------------------------------------------------------------------------------------
@@ -300,13 +387,19 @@ async def intake_sqlite(place: Place) -> Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A case: how it is run, the floor it is compared with ("" it is one), what it asks for of the real services."""
+    """A case: how it is run, the floor it is compared with ("" it is one), what it asks for of the real services.
+
+    ``page``: leads on a page, or writes in a batch. ``latency_s``: how long the CRM takes for a write. ``share``: it does only one
+    of so many things.
+    """
 
     run: Callable[[Place], Coroutine[Any, Any, Measured]]
     floor: str = ""
     needs: tuple[str, ...] = ()
     at_least: float = 0.0
     page: int = 100
+    latency_s: float = 0.0
+    share: int = 1
 
 
 CASES: dict[str, Case] = {
@@ -316,6 +409,19 @@ CASES: dict[str, Case] = {
     "pull.hubspot.postgres": Case(run=pull_postgres, floor="pull.floor", needs=("postgres",), at_least=0.45),
     "pull.hubspot.kafka": Case(run=pull_kafka, floor="pull.floor", needs=("kafka",), at_least=0.35),
     "reread.hubspot.sqlite": Case(run=reread_sqlite, floor="pull.floor", at_least=2.0),
+    **{
+        f"push.{name}.{milli}ms{bare}": Case(
+            run=push_floor if bare else push_sqlite,
+            floor="" if bare else f"push.{name}.{milli}ms.floor",
+            at_least=0.0 if bare else 0.7,
+            page=page,
+            latency_s=milli / 1000,
+            share=share,
+        )
+        for name, page, share in (("single", 1, 20), ("batch", 100, 2))
+        for milli in (0, 50)
+        for bare in (".floor", "")
+    },
     "relay.floor": Case(run=relay_floor, needs=("kafka",)),
     "relay.sqlite": Case(run=relay_sqlite, floor="relay.floor", needs=("kafka",), at_least=0.5),
     "intake.floor": Case(run=intake_floor, needs=("kafka",)),

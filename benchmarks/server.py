@@ -1,7 +1,7 @@
 """A CRM far faster than any client: every page of every list is rendered before the first request comes.
 
-``python -m benchmarks.server LEADS PAGE`` prints its address and serves until its standard input ends. What is not a page of a list
-(the account, its properties, sign-in) is answered by the sandbox HubSpot.
+``python -m benchmarks.server LEADS PAGE LATENCY_S`` prints its address and serves until its standard input ends. What is no page
+of a list (the account, its properties, sign-in) is answered by the sandbox HubSpot.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import time
 from typing import Any
 
 import httpx
+import orjson
 
-from benchmarks.leads import hubspot_pages
+from benchmarks.leads import hubspot_pages, properties
 from sales_crm_bridge.sandbox import SandboxApp
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 
 LIST = b"GET /crm/v3/objects/contacts?"
 SEARCH = b"POST /crm/v3/objects/contacts/search"
-CREATE = b"POST /crm/v3/objects/contacts "
+WRITE = b"POST /crm/v3/objects/contacts/batch/"
+NOTHING: dict[str, Any] = dict.fromkeys(properties(0))
 EMPTY = b'{"total":0,"results":[]}'
 
 
@@ -32,10 +34,12 @@ def rendered(body: bytes) -> bytes:
 class Pages:
     """Everything that is answered, by the place where a page begins."""
 
-    def __init__(self, leads: int, page: int) -> None:
+    def __init__(self, leads: int, page: int, latency_s: float) -> None:
         bodies = [rendered(body) for body in hubspot_pages(leads, page)]
         self.pages = {b"" if number == 0 else str(number * page).encode(): body for number, body in enumerate(bodies)}
         self.empty = rendered(EMPTY)
+        self.made = 0
+        self.latency_s = latency_s
         self.nothing = rendered(b'{"results":[]}')
         portal = Portal.seeded(
             seed=1, leads=0, clock=time.time, vices=Vices(search_per_s=10_000, burst_per_10_s=1_000_000)
@@ -55,6 +59,27 @@ class Pages:
             after = target.partition(b"after=")[2].partition(b"&")[0]
             return self.pages.get(after, self.nothing)
         return self.empty if head.startswith(SEARCH) else None
+
+    def written(self, body: bytes) -> bytes:
+        """The answer to a batch of writes: each took effect, and is answered with the whole record, as most CRMs do.
+
+        (HubSpot itself leaves out what it was not told, and so costs a batch read more.)
+        """
+        rows = []
+        for one in orjson.loads(body)["inputs"]:
+            self.made += 1
+            rows.append(
+                {
+                    "id": str(500_000_000 + self.made),
+                    "properties": NOTHING | one["properties"] | {"bridge_lead_id": one.get("id", "")},
+                    "createdAt": "2026-06-01T00:00:00.000Z",
+                    "updatedAt": "2026-06-01T00:00:00.000Z",
+                    "archived": False,
+                    "new": True,
+                    "objectWriteTraceId": one.get("objectWriteTraceId", ""),
+                }
+            )
+        return rendered(orjson.dumps({"status": "COMPLETE", "results": rows}))
 
     async def slowly(self, head: bytes, body: bytes) -> bytes:
         """What the sandbox answers."""
@@ -102,14 +127,18 @@ class Talk(asyncio.Protocol):
                 self._busy = asyncio.create_task(self._answer(head, body))
 
     async def _answer(self, head: bytes, body: bytes) -> None:
-        self._transport.write(await self._pages.slowly(head, body))
+        if head.startswith(WRITE):
+            await asyncio.sleep(self._pages.latency_s)
+            self._transport.write(self._pages.written(body))
+        else:
+            self._transport.write(await self._pages.slowly(head, body))
         self._busy = None
         self.data_received(b"")
 
 
-async def main(leads: int, page: int) -> None:
-    """Serve until standard input ends."""
-    pages = Pages(leads, page)
+async def main(leads: int, page: int, latency_s: float) -> None:
+    """Serve until standard input ends; a write is answered after ``latency_s``."""
+    pages = Pages(leads, page, latency_s)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Talk(pages), "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201 - told to who started it
@@ -117,4 +146,4 @@ async def main(leads: int, page: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

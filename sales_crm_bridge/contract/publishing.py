@@ -92,7 +92,6 @@ class FactPage:
             )
         )
         self._meta_size = 2 + _ID_SIZE + len(self._ids) + 2 + len(self._rest)
-        self._subjects = {variant.message: text(1, variant.aggregate_type) for variant in OURS.values()}
 
     def fact(self, aggregate_id: str, aggregate_version: int, occurred_us: int, body: Message) -> Publication:
         """A fact about ``aggregate_id``. ``body``: a message of one of our variants; ``aggregate_version`` ≥ 1."""
@@ -113,13 +112,13 @@ class FactPage:
         self, variant: Variant, aggregate_id: str, aggregate_version: int, time: bytes, body: bytes
     ) -> Publication:
         """The same with the time serialised too, as ``wire.timestamp`` does."""
-        if not aggregate_id or aggregate_version < 1 or variant.message not in self._subjects:
+        if not aggregate_id or aggregate_version < 1 or variant.message not in _SUBJECTS:
             raise Bug("bug.contract", "a fact needs a variant of ours, an aggregate's id and a version from 1")
         message_id = fact_id(
             self.tenant_id, variant.aggregate_type, aggregate_id, aggregate_version, variant.event_type
         )
         name = aggregate_id.encode()
-        kind = self._subjects[variant.message]
+        kind = _SUBJECTS[variant.message]
         size = varint(len(name))
         version = varint(aggregate_version)
         value = b"".join(
@@ -153,6 +152,7 @@ _ID_SIZE = 32
 _ID_HEAD = b"\x0a" + varint(_ID_SIZE)
 _ONE = [bytes((number,)) for number in range(32)]
 _TAGS = {variant.number: tag(variant.number) for variant in OURS.values()}
+_SUBJECTS = {variant.message: text(1, variant.aggregate_type) for variant in OURS.values()}
 _OBSERVED = _BY_MESSAGE[CrmLeadObserved]
 
 

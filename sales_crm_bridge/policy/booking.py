@@ -8,6 +8,7 @@ compares them.
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -39,6 +40,10 @@ class Slots(Protocol):
         """Every CRM field that the mapping asks for."""
         ...
 
+    def __hash__(self) -> int:
+        """A mapping never changes."""
+        ...
+
 
 def unbound(conn: int, lead_id: str) -> Binding:
     """A lead without a record yet."""
@@ -47,8 +52,21 @@ def unbound(conn: int, lead_id: str) -> Binding:
 
 def written(mapping: Slots, wire: dict[str, Scalar]) -> frozenset[int]:
     """The slots that a write of ``wire`` touches."""
+    return _touched(mapping, frozenset(wire))
+
+
+# A tenant's writes and answers name the same few sets of fields again and again.
+@lru_cache(maxsize=1024)
+def _touched(mapping: Slots, names: frozenset[str]) -> frozenset[int]:
     return frozenset(
-        slot for slot in range(len(mapping.slots)) if any(name in wire for name in mapping.slot_sources(slot))
+        slot for slot in range(len(mapping.slots)) if any(name in names for name in mapping.slot_sources(slot))
+    )
+
+
+@lru_cache(maxsize=1024)
+def _shown(mapping: Slots, names: frozenset[str]) -> frozenset[int]:
+    return frozenset(
+        slot for slot in range(len(mapping.slots)) if all(name in names for name in mapping.slot_sources(slot))
     )
 
 
@@ -56,8 +74,8 @@ def covers(mapping: Slots, wire: dict[str, Scalar], record: Record | None, *, ne
     """Whether an answer shows every field that must be known after the write: all of a new record, else the written slots."""
     if record is None:
         return False
-    slots = range(len(mapping.slots)) if new else written(mapping, wire)
-    return all(name in record.fields for slot in slots for name in mapping.slot_sources(slot))
+    shown = _shown(mapping, frozenset(record.fields))
+    return len(shown) == len(mapping.slots) if new else shown >= written(mapping, wire)
 
 
 def read_back(step: Next, record: Record | None) -> Next:
@@ -128,11 +146,7 @@ def accept(
     mine = written(mapping, wire)
     if new:
         states = blank(len(eyes.slot_fields), Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, 0), eyes.keyring)
-        shown = frozenset(
-            slot
-            for slot in range(len(mapping.slots))
-            if all(name in record.fields for name in mapping.slot_sources(slot))
-        )
+        shown = _shown(mapping, frozenset(record.fields))
         theirs = Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, held.aggregate_version + 1)
         states = look(eyes.keyring, states, values, theirs, shown - mine).states
     else:
