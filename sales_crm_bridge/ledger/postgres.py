@@ -125,6 +125,8 @@ class PostgresDriver:
         """Hear NOTIFY on a connection of its own, from the first call on; while it is lost, waits end by their time."""
         if self._listener is None:
             self._listener = asyncio.create_task(self._hear(), name="ledger-listener")
+            # However it ends, nobody waits for it to begin.
+            self._listener.add_done_callback(lambda _: self._listening.set())
         if not self._listening.is_set():
             await self._listening.wait()
 

@@ -3,6 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
+import pytest
+
+from sales_crm_bridge.errors import LeaseLost
 from sales_crm_bridge.ledger import SqlLedger, open_ledger
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.state import BELL_OUTBOX, Commit, OutboxRow, bell_commands
@@ -86,13 +90,22 @@ async def test_facts_ring_the_relay_and_new_commands_ring_their_connection(addre
 
 
 async def test_what_was_not_taken_rings_no_bell(house: House) -> None:
-    """A repeated intent and a step that failed wake nobody."""
+    """A repeated intent, a step that brings neither facts nor commands, and one that failed wake nobody."""
     conn, fence = await house.connection()
     await house.intents(conn, "L")
     await asyncio.wait_for(house.ledger.wait([bell_commands(conn)], LONG_S), 30)
+    waiting = asyncio.create_task(house.ledger.wait([bell_commands(conn), BELL_OUTBOX], LONG_S))
     house.count -= 1
     await house.intents(conn, "L")
-    waiting = asyncio.create_task(house.ledger.wait([bell_commands(conn)], LONG_S))
     await house.ledger.commit(fence, Commit(conn=conn, positions={"f": b"x"}))
+    late = msgspec.structs.replace(fence, epoch=fence.epoch + 1)
+    with pytest.raises(LeaseLost):
+        await house.ledger.commit(late, Commit(conn=conn, outbox=[OutboxRow(message_id="m", fact=b"f", created_us=1)]))
+    # Whatever rang is heard before a later ring of another bell.
+    other = asyncio.create_task(house.ledger.wait(["other"], LONG_S))
+    await asyncio.wait({other}, timeout=0)
+    await house.ledger.ring("other")
+    await asyncio.wait_for(other, 30)
     assert not waiting.done()
     waiting.cancel()
+    await asyncio.wait({waiting})

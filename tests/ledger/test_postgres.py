@@ -95,6 +95,17 @@ async def test_bells_are_heard_again_after_a_break(ledger: SqlLedger, postgres_d
     await other.close()
 
 
+async def test_a_wait_is_not_stuck_in_a_listener_that_never_began(postgres_dsn: str) -> None:
+    """Closed while it still waits for the listener's first connection, a ledger lets every waiter go on by time."""
+    await migrate(postgres_dsn)
+    async with asyncio.timeout(30):
+        ledger = await open_ledger(postgres_dsn)
+        waiting = [asyncio.create_task(ledger.wait(["x"], 0.01)) for _ in range(2)]
+        await asyncio.wait(waiting, timeout=0)
+        await ledger.close()
+        await asyncio.gather(*waiting)
+
+
 async def test_a_server_that_stays_away_is_an_environment_fault() -> None:
     """After the named time, with a remedy, and without the password."""
     with pytest.raises(EnvironmentFault) as fault:
@@ -166,10 +177,16 @@ async def test_a_deadlock_is_taken_again(ledger: SqlLedger, postgres_dsn: str) -
     await ledger.commit(fence, Commit(conn=conn, positions={"f": b"0"}))
     async with straight(postgres_dsn) as db:
         await db.execute("SET deadlock_timeout = '1h'")  # theirs is the session that does not look for deadlocks
-        await db.execute("SELECT 1 FROM positions FOR UPDATE")
-        step = asyncio.create_task(ledger.commit(fence, Commit(conn=conn, positions={"f": b"1"})))
-        await until_blocked(postgres_dsn, 1)
-        await db.execute("SELECT 1 FROM leases FOR UPDATE")
+        await db.execute("SELECT 1 FROM connections FOR UPDATE")
+        # A session looks once, a second after it began to wait. So the circle must be closed by ours: it is held up before.
+        async with straight(postgres_dsn) as holder:
+            await holder.execute("SELECT 1 FROM positions FOR UPDATE")
+            step = asyncio.create_task(ledger.commit(fence, Commit(conn=conn, positions={"f": b"1"}, facts=7)))
+            await until_blocked(postgres_dsn, 1)
+            theirs = asyncio.create_task(db.execute("SELECT 1 FROM leases FOR UPDATE"))
+            await until_blocked(postgres_dsn, 2)
+        await theirs
+        assert not step.done()
     await step
     assert await ledger.positions(conn) == {"f": b"1"}
 
