@@ -22,7 +22,7 @@ BOTTLECRM = Path(
     os.environ.get("BRIDGE_TEST_BOTTLECRM", Path(__file__).parents[1] / ".work" / "bottlecrm" / "bottlecrm.json")
 )
 REQUIRE_REAL = os.environ.get("REQUIRE_REAL") == "1"
-NEEDS_REAL = frozenset({"kafka_bootstrap", "postgres_dsn", "postgres_database", "bottlecrm"})
+NEEDS_REAL = frozenset({"kafka_bootstrap", "postgres_dsn", "postgres_database", "postgres_databases", "bottlecrm"})
 REAL_FOLDER = Path(__file__).parent / "real"
 
 # No test is timed, so no example has a deadline; in CI the examples are the same every time.
@@ -78,28 +78,75 @@ def kafka_bootstrap() -> str:
     return KAFKA
 
 
+class Databases:
+    """Databases on a real PostgreSQL; one that a test has given back is emptied, and serves the next.
+
+    They are not dropped one by one: for each DROP DATABASE the server makes a checkpoint, and the first one after a hundred were
+    made has to sync tens of thousands of files, which takes minutes on a busy disk.
+    """
+
+    def __init__(self, admin: psycopg.Connection[Any]) -> None:
+        self._admin = admin
+        self._count = itertools.count()
+        self._made: list[str] = []
+        self._free: list[str] = []
+
+    def take(self) -> str:
+        """Give the name of an empty database that nobody else has."""
+        if self._free:
+            return self._free.pop()
+        name = f"bridge_test_{os.getpid()}_{next(self._count)}"
+        # A process id comes round again: an earlier run that was killed may have left its databases.
+        self._admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        self._admin.execute(f'CREATE DATABASE "{name}"')
+        self._made.append(name)
+        return name
+
+    def give_back(self, name: str) -> None:
+        """End its sessions, and make it as empty as it was."""
+        self._admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        with psycopg.connect(address(name), autocommit=True, connect_timeout=15) as inside:
+            inside.execute("SET lock_timeout = '30s'")
+            inside.execute("DROP SCHEMA public CASCADE")
+            inside.execute("CREATE SCHEMA public")
+        self._free.append(name)
+
+    def drop(self) -> None:
+        """Drop all of them."""
+        for name in self._made:
+            self._admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def address(database: str) -> str:
+    """Give the DSN of a database on the tests' PostgreSQL."""
+    return urlunsplit(urlsplit(POSTGRES)._replace(path=f"/{database}"))
+
+
 @pytest.fixture(scope="session")
-def postgres_database() -> Iterator[Callable[[], str]]:
-    """Give a function that makes an empty database on a real PostgreSQL and returns its DSN; all go at the end."""
+def postgres_databases() -> Iterator[Databases]:
+    """Give the databases of a real PostgreSQL; they go at the end."""
     try:
         admin = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=5)
     except psycopg.OperationalError:
         pytest.skip(f"no PostgreSQL answers at {POSTGRES}: run scripts/postgres start")
-    count = itertools.count()
-    made: list[str] = []
-
-    def make() -> str:
-        name = f"bridge_test_{os.getpid()}_{next(count)}"
-        # A process id comes round again: an earlier run that was killed may have left its databases.
-        admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        admin.execute(f'CREATE DATABASE "{name}"')
-        made.append(name)
-        return urlunsplit(urlsplit(POSTGRES)._replace(path=f"/{name}"))
-
     with admin:
-        yield make
-        for name in made:
-            admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        databases = Databases(admin)
+        yield databases
+        databases.drop()
+
+
+@pytest.fixture
+def postgres_database(postgres_databases: Databases) -> Iterator[Callable[[], str]]:
+    """Give a function that returns the DSN of an empty database of the test's own, another one each time."""
+    taken: list[str] = []
+
+    def take() -> str:
+        taken.append(postgres_databases.take())
+        return address(taken[-1])
+
+    yield take
+    for name in taken:
+        postgres_databases.give_back(name)
 
 
 @pytest.fixture

@@ -266,7 +266,9 @@ def test_a_demo_that_goes_on_obeys_who_types_and_ends_by_ctrl_c() -> None:
         keeping.stdin.flush()
         seen = ""
         while "crm_lead_pushed  L-9" not in seen:
-            seen += keeping.stdout.readline()
+            line = keeping.stdout.readline()
+            assert line, f"it ended by itself: {seen}"
+            seen += line
         assert "Type one of" in seen
         keeping.send_signal(signal.SIGINT)
         assert keeping.wait(LIMIT_S) == 0

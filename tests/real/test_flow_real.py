@@ -111,4 +111,5 @@ async def test_two_processes_one_killed_nothing_lost_nothing_doubled(
     told = view(clients.facts)
     assert not disagreements(told, portal)
     assert not [name for name, count in told.done.items() if count > 1]
-    assert told.kinds["crm_lead_observed"] >= LEADS
+    ours = {name for name in uttered if name.startswith("create-")}
+    assert told.kinds["crm_lead_observed"] >= len(portal.truth().live["contacts"]) - len(ours) > LEADS / 2

@@ -57,6 +57,10 @@ def topic(kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mak
         for future in admin.create_topics([NewTopic(name, partitions, 1, config=named)]).values():
             future.result(timeout=10)
         made.append(name)
+        while (
+            name not in admin.list_topics(timeout=10).topics
+        ):  # the controller has it; a broker hears of it a moment later
+            pass
         for module in (facts, intents):
             monkeypatch.setattr(module, "FACT_TOPIC", name, raising=False)
             monkeypatch.setattr(module, "INTENT_TOPIC", name, raising=False)
@@ -189,7 +193,21 @@ class Group:
         self.taken = Counter[int]()
         self.news = asyncio.Condition()
 
-    async def until(self, done: Callable[[], bool]) -> None:
+    async def until(self, done: Callable[[], bool], members: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for it; a member that fails meanwhile fails the test, with its own words, instead of being waited for."""
+        waiting = asyncio.ensure_future(self._news(done))
+        try:
+            while not waiting.done():
+                for member in members:
+                    if member.done():
+                        member.result()
+                at_work = [member for member in members if not member.done()]
+                await asyncio.wait((waiting, *at_work), return_when=asyncio.FIRST_COMPLETED)
+            waiting.result()
+        finally:
+            waiting.cancel()
+
+    async def _news(self, done: Callable[[], bool]) -> None:
         async with self.news:
             await self.news.wait_for(done)
 
@@ -217,7 +235,7 @@ class Member:
                     self.lost_at_once.append(len(partitions))
                 case Batch(records):
                     await self.take(records)
-                case Placed():
+                case Placed() | SourceFault(fatal=False):  # a broker that is slow for a moment costs nothing
                     pass
                 case OutOfRange() | SourceFault():
                     pytest.fail(str(value))
@@ -250,16 +268,16 @@ async def test_two_consumers_share_and_hand_over_and_the_ledgers_rule_sees_each_
 
     async def all_taken(numbers: range) -> None:
         await asyncio.to_thread(put, kafka_bootstrap, name, numbers)
-        await group.until(lambda: group.taken.total() == numbers[-1] + 1)
+        await group.until(lambda: group.taken.total() == numbers[-1] + 1, running)
 
-    await group.until(lambda: len(one.mine) == 4)
+    await group.until(lambda: len(one.mine) == 4, running)
     await all_taken(range(100))
     two = Member(group, kafka_bootstrap)
     running.append(asyncio.create_task(two.run()))
-    await group.until(lambda: len(one.mine) == len(two.mine) == 2)
+    await group.until(lambda: len(one.mine) == len(two.mine) == 2, running)
     await all_taken(range(100, 200))
     await two.source.close()
-    await group.until(lambda: len(one.mine) == 4)
+    await group.until(lambda: len(one.mine) == 4, running)
     await all_taken(range(200, 300))
     await one.source.close()
     await asyncio.gather(*running)
@@ -403,13 +421,15 @@ async def test_a_broker_killed_under_a_batch_loses_nothing_and_keeps_the_order(
     sink = KafkaFacts(replace(settings(address), delivery_s=1.0))
     source = KafkaIntents(settings(address, reconnect_backoff_max_ms=500))
     sent = rows(1, 5_001, size=1_000)
-    assert len((await sink.publish(sent[:100])).acked) == 100
+    acked: set[int] = set()
+    while len(acked) < 100:  # a broker that has just started may need longer than the limit
+        acked |= set((await sink.publish([row for row in sent[:100] if row.seq not in acked])).acked)
     reading = asyncio.create_task(read(source, lambda records, _: {seq_of(r) for r in records} == set(range(1, 5_001))))
     publishing = asyncio.create_task(sink.publish(sent[100:]))
     await asyncio.sleep(0)
     own_broker("kill")
     published = await publishing
-    acked = {*range(1, 101), *published.acked}
+    acked |= {*published.acked}
     assert published.refused == []
     while_away = await sink.publish(sent[-10:])
     assert (while_away.acked, while_away.refused) == ([], [])

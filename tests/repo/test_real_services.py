@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -98,27 +99,27 @@ def test_a_module_of_real_tests_cannot_skip_itself(suite: Path) -> None:
     assert "1 error" in output
 
 
-def test_each_database_is_empty_and_its_own(postgres_dsn: str, request: pytest.FixtureRequest) -> None:
-    """Two tests that ask for a database never see each other's tables."""
-    other = request.getfixturevalue("postgres_database")()
-    assert other != postgres_dsn
-    with psycopg.connect(postgres_dsn) as one, psycopg.connect(other) as two:
-        one.execute("CREATE TABLE seen (id int)")
-        found = two.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
-    assert found == (0,)
+def test_each_database_is_empty_and_its_own(postgres_databases: Any) -> None:
+    """Two tests that ask for a database never see each other's tables, at the same time or one after the other.
 
-
-def test_a_machine_without_a_python_for_the_crm_is_told_what_to_install(tmp_path: Path) -> None:
-    """BottleCRM wants a newer Python than the bridge does: without one nothing is started, and the remedy is named."""
-    run = subprocess.run(
-        [ROOT / "scripts" / "bottlecrm", "start"],
-        env={**os.environ, "BRIDGE_TEST_WORK": str(tmp_path / "work"), "BOTTLECRM_PYTHON": "/nowhere/python3.12"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 1
-    assert run.stdout == ""
-    assert "no Python >= 3.12" in run.stderr
-    assert "BOTTLECRM_PYTHON names one by hand" in run.stderr
-    assert not (tmp_path / "work" / "postgres").exists()
+    What a test left behind, a session in the middle of a transaction too, is gone when the database serves the next.
+    """
+    one, two = postgres_databases.take(), postgres_databases.take()
+    assert one != two
+    tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+    module = sys.modules[type(postgres_databases).__module__]
+    with psycopg.connect(module.address(one)) as left, psycopg.connect(module.address(two)) as beside:
+        left.execute("CREATE TABLE seen (id int)")
+        left.commit()
+        left.execute("INSERT INTO seen VALUES (1)")
+        assert beside.execute(tables).fetchone() == (0,)
+        postgres_databases.give_back(one)
+        with pytest.raises(psycopg.OperationalError):
+            left.execute("SELECT 1")
+    postgres_databases.give_back(two)
+    again = {postgres_databases.take(), postgres_databases.take()}
+    assert again == {one, two}
+    for name in sorted(again):
+        with psycopg.connect(module.address(name)) as later:
+            assert later.execute(tables).fetchone() == (0,)
+        postgres_databases.give_back(name)
