@@ -277,7 +277,7 @@ async def test_the_program_serves_until_it_is_interrupted() -> None:
     )
     assert program.stdout is not None
     line = (await program.stdout.readline()).decode()
-    told = re.search(r"(?P<url>http://\S+), token (?P<token>\S+)\.", line)
+    told = re.search(r"token (?P<token>\S+), at (?P<url>http://\S+)\. Try", line)
     assert told is not None, line
     async with httpx.AsyncClient(base_url=told["url"], headers={"authorization": f"Bearer {told['token']}"}) as http:
         assert len((await http.get(PATH)).json()["results"]) == 3
