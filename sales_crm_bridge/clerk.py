@@ -216,6 +216,21 @@ class Clerk:
         await desk.commit(Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead))
         for verdict, change in zip(verdicts, changes, strict=True):
             _say(verdict.job, change)
+            _observe(desk, verdict.step)
+
+
+def _observe(desk: Desk, step: Next) -> None:
+    match step:
+        case Done():
+            desk.observer.ended("done", None)
+        case Refuse(category=category):
+            desk.observer.ended("parked" if step.needs_person else "refused", category)
+        case Retry():
+            desk.observer.ended("retried", None)
+        case Settle():
+            desk.observer.ended("settling", None)
+        case _:
+            assert_never(step)
 
 
 def _say(job: Job, change: CommandChange) -> None:

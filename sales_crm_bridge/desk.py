@@ -6,11 +6,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.observer import NOBODY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from sales_crm_bridge.facts import Scribe
     from sales_crm_bridge.mapping import Mapping
+    from sales_crm_bridge.observer import AccountObserver
     from sales_crm_bridge.policy.commands import Patience
     from sales_crm_bridge.policy.sight import Look
     from sales_crm_bridge.policy.walks import Pace
@@ -93,6 +96,7 @@ class Desk:
     pace: Pace
     push: PushRules
     outbox_max: int
+    observer: AccountObserver = NOBODY
     books: Books = field(default_factory=Books)
 
     async def room(self) -> None:

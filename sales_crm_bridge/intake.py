@@ -12,6 +12,7 @@ import msgspec
 from sales_crm_bridge import contract, gate
 from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy, PlaceMoved
 from sales_crm_bridge.model import Assigned, Batch, OutOfRange, Placed, Revoked, SourceFault
+from sales_crm_bridge.observer import NOBODY
 from sales_crm_bridge.state import DeadLetter, Gap, InboxRow, Intake, NewCommand
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.gate import Ownership
     from sales_crm_bridge.model import IntentRecord, TopicPartition
+    from sales_crm_bridge.observer import Observer
     from sales_crm_bridge.ports import Clock, IntentSource, Ledger
 
 T = TypeVar("T")
@@ -52,6 +54,7 @@ class Intaker:
         *,
         renew: Callable[[], Awaitable[None]],
         framed: bool = False,
+        observer: Observer = NOBODY,
     ) -> None:
         self._ledger = ledger
         self._source = source
@@ -59,6 +62,7 @@ class Intaker:
         self._tenancy = tenancy
         self._renew = renew
         self._framed = framed
+        self._observer = observer
         self._asked: dict[TopicPartition, int] = {}
         self.passed_over: Counter[str] = Counter()
         self.taken = self.repeated = self.dead = 0
@@ -69,7 +73,9 @@ class Intaker:
         async for taken in self._source.batches():
             match taken:
                 case Batch(records):
+                    began_us = self._clock.now_us()
                     await self._persist(self._decide(records))
+                    self._observer.took("intake", (self._clock.now_us() - began_us) / 1e6)
                 case Assigned(partitions):
                     await self._start(partitions)
                 case Placed(partition, offset):
@@ -135,6 +141,7 @@ class Intaker:
             decision = gate.decide(tenancy.ownership, intent.tenant_id, intent.name, intent.occurred_us)
             if isinstance(decision, gate.NotOurs):
                 self.passed_over[decision.reason] += 1
+                self._observer.intents("passed_over", 1)
                 continue
             command = NewCommand(
                 conn=tenancy.conns[intent.tenant_id],
@@ -170,6 +177,9 @@ class Intaker:
         self.taken += sum(new)
         self.repeated += len(new) - sum(new)
         self.dead += len(intake.dead)
+        self._observer.intents("taken", sum(new))
+        self._observer.intents("repeated", len(new) - sum(new))
+        self._observer.intents("unreadable", len(intake.dead))
         self.trouble = ""
         places = dict(intake.offsets) | {place: offset for place, (_, offset) in intake.placed.items()}
         self._asked |= places

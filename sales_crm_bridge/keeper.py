@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROCESS = "process/"
+"""How the lease begins that each live process holds for itself."""
 
 
 class Keeper:

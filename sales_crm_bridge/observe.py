@@ -8,14 +8,21 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
+from sales_crm_bridge.keeper import PROCESS
 from sales_crm_bridge.policy import walks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sales_crm_bridge.ports import Ledger
+    from sales_crm_bridge.rim.terms import RimState
+    from sales_crm_bridge.state import Census, ConnectionRow, Lease
 
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+GAP_REMEDY = "ask the domain to utter the intents of that time again; see docs/operations.md"
 
 
 class JsonLines(logging.Formatter):
@@ -78,51 +85,130 @@ def iso(at_us: int) -> str:
 
 async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
     """How everything stands, from the ledger alone: a JSON object that ``status --json`` prints as it is."""
-    depth, oldest_us = await ledger.outbox_depth()
-    leases = {lease.name: lease for lease in await ledger.leases()}
-    counts = {count.conn: count for count in await ledger.command_counts()}
-    letters = await ledger.dead_letters("", 10_000)
-    gaps = await ledger.gaps(0)
-    connections = []
-    for row in await ledger.connections():
-        positions = await ledger.positions(row.conn)
-        count = counts.get(row.conn)
-        holder = next((one for name, one in leases.items() if name == lease_name(row.tenant, row.name)), None)
-        connections.append(
-            {
-                "tenant": row.tenant,
-                "connection": row.name,
-                "crm": row.adapter,
-                "account": row.account,
-                "state": row.state,
-                "since": iso(row.since_us),
-                "code": row.code,
-                "message": row.message,
-                "remedy": row.remedy,
-                "holder": holder.holder if holder is not None and holder.until_us > now_us else "",
-                "commands": {
-                    "open": count.open if count else 0,
-                    "unknown": count.unknown if count else 0,
-                    "parked": count.parked if count else 0,
-                    "oldest_s": _age_s(count.oldest_us if count else 0, now_us),
-                },
-                "feeds": {name: _feed(state, now_us) for name, state in sorted(positions.items())},
-                "dead_letters": sum(letter.tenant == row.tenant for letter in letters),
-                "gaps": sum(gap.conn == row.conn for gap in gaps),
-            }
-        )
+    census = await ledger.census()
+    holders = holders_of(census.leases, now_us)
+    processes = sorted(name.removeprefix(PROCESS) for name in holders if name.startswith(PROCESS))
+    names = {row.conn: row for row in census.connections}
     return {
         "at": iso(now_us),
-        "outbox": {"facts": depth, "oldest_s": _age_s(oldest_us, now_us)},
-        "processes": sorted(
-            name.removeprefix("process/")
-            for name, lease in leases.items()
-            if name.startswith("process/") and lease.until_us > now_us
-        ),
-        "connections": connections,
-        "dead_letters": len(letters),
-        "gaps": len(gaps),
+        "outbox": {
+            "facts": sum(waiting.number for waiting in census.outbox.values()),
+            "oldest_s": age_s(min((waiting.since_us for waiting in census.outbox.values()), default=0), now_us),
+        },
+        "processes": processes,
+        "connections": [_connection(row, census, holders, now_us) for row in census.connections],
+        "dead_letters": sum(letter.number for letter in census.letters),
+        "gaps": len(census.gaps),
+        "open_gaps": [
+            {
+                "tenant": names[gap.conn].tenant,
+                "connection": names[gap.conn].name,
+                "feed": gap.feed,
+                "since": iso(gap.opened_us),
+                "cause": gap.cause,
+                "code": "gap.open",
+                "remedy": GAP_REMEDY,
+            }
+            for gap in census.gaps
+            if gap.conn in names
+        ],
+        "letters": [
+            {
+                "tenant": letter.tenant,
+                "code": letter.code,
+                "count": letter.number,
+                "since": iso(letter.since_us),
+                "message": letter.message,
+                "remedy": letter.remedy,
+            }
+            for letter in census.letters
+        ],
+        "refused": [
+            {
+                "process": refusal.holder,
+                "code": refusal.code,
+                "place": refusal.place,
+                "since": iso(refusal.since_us),
+                "message": refusal.message,
+                "remedy": refusal.remedy,
+            }
+            for refusal in census.refusals
+            if refusal.holder in processes
+        ],
     }
+
+
+def _connection(row: ConnectionRow, census: Census, holders: Mapping[str, str], now_us: int) -> dict[str, Any]:
+    count = census.commands.get(row.conn)
+    outbox, notices = census.outbox.get(row.conn), census.notices.get(row.conn)
+    seen = census.glances.get(row.conn)
+    return {
+        "tenant": row.tenant,
+        "connection": row.name,
+        "crm": row.adapter,
+        "account": row.account,
+        "state": row.state,
+        "since": iso(row.since_us),
+        "code": row.code,
+        "message": row.message,
+        "remedy": row.remedy,
+        "holder": holders.get(lease_name(row.tenant, row.name), ""),
+        "commands": {
+            "open": count.open if count else 0,
+            "unknown": count.unknown if count else 0,
+            "parked": count.parked if count else 0,
+            "oldest_s": age_s(count.oldest_us if count else 0, now_us),
+        },
+        "outbox": {
+            "facts": outbox.number if outbox else 0,
+            "oldest_s": age_s(outbox.since_us if outbox else 0, now_us),
+        },
+        "notices": {
+            "waiting": notices.number if notices else 0,
+            "oldest_s": age_s(notices.since_us if notices else 0, now_us),
+        },
+        "calls": {} if seen is None else {"at": iso(seen.at_us), **msgspec.to_builtins(sight_of(seen.state))},
+        "feeds": {name: _feed(state, now_us) for name, state in sorted(census.positions.get(row.conn, {}).items())},
+        "dead_letters": sum(letter.number for letter in census.letters if letter.tenant == row.tenant),
+        "gaps": sum(gap.conn == row.conn for gap in census.gaps),
+    }
+
+
+class CrmSight(msgspec.Struct, frozen=True, kw_only=True):
+    """How an account's CRM was found: what of the rim's state is worth keeping in the ledger. ``calls_left`` None: not known."""
+
+    signed_in: bool
+    breaker: str
+    calls_today: int
+    calls_left: int | None
+    quota_until: str
+    paused_until: str
+    clock_apart_s: float
+
+
+def glance(rim: RimState) -> bytes:
+    """The rim's state for the ledger; equal where nothing has changed that a person would look for."""
+    return msgspec.json.encode(
+        CrmSight(
+            signed_in=rim.signed_in,
+            breaker=rim.breaker,
+            calls_today=rim.calls_today,
+            calls_left=rim.calls_left_day,
+            quota_until=iso(rim.quota_until_us),
+            paused_until=iso(rim.paused_until_us),
+            clock_apart_s=float(round(rim.skew_us / 1e6)),
+        )
+    )
+
+
+def sight_of(state: bytes) -> CrmSight:
+    """What ``glance`` has made."""
+    return msgspec.json.decode(state, type=CrmSight)
+
+
+def holders_of(leases: Sequence[Lease], now_us: int) -> dict[str, str]:
+    """Lease → holder, of those that hold now."""
+    return {lease.name: lease.holder for lease in leases if lease.until_us > now_us}
 
 
 def lease_name(tenant: str, connection: str) -> str:
@@ -143,5 +229,6 @@ def _feed(state: bytes, now_us: int) -> Mapping[str, object]:
     }
 
 
-def _age_s(since_us: int, now_us: int) -> float:
+def age_s(since_us: int, now_us: int) -> float:
+    """Seconds since ``since_us``, to a tenth; 0 for 0 and for what is still to come."""
     return round(max(0, now_us - since_us) / 1e6, 1) if since_us else 0.0

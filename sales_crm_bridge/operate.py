@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sales_crm_bridge import contract, gate, observe, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.errors import (
+    Bug,
     ConfigError,
     Finding,
     Place,
@@ -21,7 +23,9 @@ from sales_crm_bridge.ledger import migrate as migrate_ledger
 from sales_crm_bridge.ledger import open_ledger, schema_state
 from sales_crm_bridge.roster import judge, row_of
 from sales_crm_bridge.settings import run_findings
+from sales_crm_bridge.tasks import end, first
 from sales_crm_bridge.units import time_text
+from sales_crm_bridge.web import Meter, serve
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.tenants import Tenant
+    from sales_crm_bridge.web import Face
+
+log = logging.getLogger(__name__)
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:
@@ -77,17 +84,23 @@ async def ledger_of(settings: Settings, *, migrate: bool = False) -> AsyncIterat
 # --- run --------------------------------------------------------------------------------------------------------------
 
 
-def service_of(settings: Settings, ledger: Ledger, spans: SpanSink | None = None) -> Service:
-    """The whole service on the real world: its clock and chance, its sockets, and the Kafka that the settings name."""
+def service_of(settings: Settings, ledger: Ledger, spans: SpanSink | None = None) -> tuple[Service, Face]:
+    """The whole service on the real world: its clock and chance, its sockets, and the Kafka that the settings name.
+
+    Beside it what it shows over HTTP, not yet served.
+    """
+    meter = Meter()
     outside = wiring.Outside(
         clock=WallClock(),
         dice=RealDice(),
         ledger=ledger,
         transport=wiring.real_transport(settings),
         spans=spans,
+        observer=meter,
     )
-    kafka = kafka_settings(settings)
-    return wiring.assemble(settings, outside, source=KafkaIntents(kafka), sink=facts_of(settings))
+    sink = facts_of(settings)
+    service = wiring.assemble(settings, outside, source=KafkaIntents(kafka_settings(settings)), sink=sink)
+    return service, wiring.face_of(settings, outside, service, meter, sink.answers)
 
 
 @asynccontextmanager
@@ -130,13 +143,26 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     if not settings.ledger_address().startswith("sqlite:"):
         await check_ledger(settings)
     async with spans_of(settings) as spans, ledger_of(settings) as ledger:
-        service = service_of(settings, ledger, spans)
-        working = asyncio.create_task(service.run(), name="service")
-        stopping = asyncio.create_task(stop.wait(), name="signal")
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        service.stop()
-        stopping.cancel()
-        await working
+        service, face = service_of(settings, ledger, spans)
+        async with serve(face.app, settings.web.host, settings.port_http) as (port, serving):
+            log.info("listening for HTTP", extra={"event": "http.listening", "port": port})
+            beating = asyncio.create_task(face.pulse.beat(), name="pulse")
+            working = asyncio.create_task(service.run(), name="service")
+            stopping = asyncio.create_task(stop.wait(), name="signal")
+            parts = (working, beating, serving)
+            await first((*parts, stopping))
+            broken = not stopping.done() and not working.done()
+            # Unready at once, but still listening: what a CRM delivers while the work is drained is taken in for the next process.
+            service.stop()
+            try:
+                await working
+            finally:
+                await end((stopping, beating))
+            if broken:
+                for part in (beating, serving):
+                    if part.done() and not part.cancelled():
+                        part.result()
+                raise Bug("bug.part-ended", "the HTTP side ended by itself")
 
 
 async def migrate(settings: Settings) -> list[str]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.state import (
         Answer,
         Binding,
+        Census,
         Command,
         CommandCounts,
         Commit,
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
         DeadLetter,
         Fence,
         Gap,
+        Glance,
         Inquiry,
         Intake,
         Known,
         Lease,
+        NoticeRow,
         OutboxRow,
+        Refusal,
         Run,
         TenantRow,
     )
@@ -466,6 +470,33 @@ class Ledger(Protocol):
         Closed gaps and leases that are over go with the runs; the newest run of a feed stays. Inquiries that were to be answered
         before ``now_us`` go too, and are not counted.
         """
+        ...
+
+    # --- what CRMs hint at --------------------------------------------------------------------------------------------
+
+    async def hear(self, conn: int, crm_ids: Sequence[str], now_us: int, rows_max: int) -> bool:
+        """Keep notices about these records ("": about any), one for each record; rings ``bell_notices``.
+
+        Beyond ``rows_max`` of a connection they collapse into one about any record: True. Any process may hear.
+        """
+        ...
+
+    async def notices(self, conn: int, limit: int) -> list[NoticeRow]:
+        """The notices that have waited longest; a commit forgets those that it names as ``noticed``."""
+        ...
+
+    # --- what is seen from outside ------------------------------------------------------------------------------------
+
+    async def census(self) -> Census:
+        """How everything stands, in one look; reads no message and no lead."""
+        ...
+
+    async def glance(self, fence: Fence, seen: Glance) -> None:
+        """Write down how the holder of the lease finds its CRM, for people and metrics alone."""
+        ...
+
+    async def refuse(self, holder: str, refusals: Sequence[Refusal]) -> None:
+        """Write down which findings process ``holder`` now has of the tenants' files, instead of those before (none: well)."""
         ...
 
     # --- bells --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,16 +16,19 @@ from sales_crm_bridge.state import Commit, DeadLetter, Run
 from sales_crm_bridge.tracing import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.errors import RuntimeFault
     from sales_crm_bridge.model import Page, Raw
     from sales_crm_bridge.policy.sight import Book
     from sales_crm_bridge.policy.walks import Standing, Walk
-    from sales_crm_bridge.state import Binding
+    from sales_crm_bridge.state import Binding, NoticeRow
 
 log = logging.getLogger(__name__)
+
+NOTICES = "notices"
+"""Where a feed is named: what came of reading the records that webhooks hint at."""
 
 
 class Puller:
@@ -37,6 +41,9 @@ class Puller:
         self._standings: dict[str, Standing] = {}
         self._runs: dict[str, Run] = {}
         self._faults: dict[str, CrmUnavailable | ConnectionStopped] = {}
+        self._noticed = False
+        self._notices_due_us = 0
+        self._notices_failures = 0
         self._facts = 0
         self._span = NOTHING
 
@@ -89,10 +96,13 @@ class Puller:
     @property
     def trouble(self) -> RuntimeFault | None:
         """What stands in the way of the most urgent walk that does not get on; None: all is well."""
-        return next((self._faults[walk.name] for walk in self._walks if walk.name in self._faults), None)
+        names = (NOTICES, *(walk.name for walk in self._walks))
+        return next((self._faults[name] for name in names if name in self._faults), None)
 
     async def step(self) -> float:
-        """Take one page of the most urgent walk that is due; gives the seconds until the next is (0: now).
+        """Read what notices name, or a page of the most urgent walk that is due; gives the seconds until more is due (0: now).
+
+        Where both are due they take turns, so a flood of notices holds up no walk.
 
         A CRM that does not answer, or will not let us, holds up the walk that met it: that is written down, told, and tried again
         after a growing pause, while the others go on. Raises ``LeaseLost`` and what the ledger raises.
@@ -100,17 +110,28 @@ class Puller:
         desk = self._desk
         now_us = desk.clock.now_us()
         walk, due_us = walks.most_urgent(self._walks, self._standings, now_us)
-        if walk is None:
-            return max(0.0, (due_us - now_us) / 1e6)
+        notices = await desk.ledger.notices(desk.conn, READ_BATCH)
+        noticed_us = self._noticed_us(notices)
+        self._noticed = bool(notices) and noticed_us <= now_us and (walk is None or not self._noticed)
+        if walk is None and not self._noticed:
+            return max(0.0, (min(due_us, noticed_us or due_us) - now_us) / 1e6)
         await desk.room()
+        began_us = desk.clock.now_us()
+        work: Callable[[], Awaitable[None]]
+        failed: Callable[[CrmUnavailable | ConnectionStopped], Awaitable[None]]
+        if self._noticed or walk is None:
+            name, work, failed = NOTICES, partial(self._heed, notices), self._unheeded
+        else:
+            name, work, failed = walk.name, partial(self._advance, walk), partial(self._failed, walk)
         try:
-            await self._advance(walk)
+            await work()
         except (CrmUnavailable, ConnectionStopped) as fault:
-            await self._failed(walk, fault)
+            await failed(fault)
             self._span.end(fault.code)
         else:
-            self._faults.pop(walk.name, None)
+            self._faults.pop(name, None)
             self._span.end()
+        desk.observer.took("notices" if self._noticed else "pull", (desk.clock.now_us() - began_us) / 1e6)
         return 0.0
 
     async def _advance(self, walk: Walk) -> None:
@@ -179,11 +200,11 @@ class Puller:
                 if desk.books.edition != edition:
                     edition = desk.books.edition
                     known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
-                by_crm, by_lead = await self._neighbours(records, known)
+                by_crm, by_lead = await self._reader.neighbours(records, known)
                 settled = {record.id for record in self._sort(page.raws, printed, known)[0]} <= {
                     raw.id for raw in fresh
                 }
-                if settled and not self._busy(records, by_crm, by_lead):
+                if settled and not self._reader.busy(records, by_crm, by_lead):
                     sightings = [sight.Sighting(record, printed.get(record.id, b"")) for record in records]
                     book = sight.read_page(
                         desk.eyes,
@@ -219,40 +240,6 @@ class Puller:
                 fresh.append(raw)
         return fresh, seen
 
-    async def _neighbours(
-        self, records: Sequence[Record], known: dict[str, Binding]
-    ) -> tuple[dict[str, Binding], dict[str, Binding]]:
-        """Bindings of the records' own ids, of what was merged into them, and of the leads their keys or new ids name."""
-        desk = self._desk
-        merged = [other for record in records for other in record.merged_ids if other not in known]
-        merged += [record.into for record in records if record.into]
-        by_crm = known | await desk.ledger.bindings_by_crm_id(desk.conn, merged) if merged else known
-        names: list[str] = []
-        for record in records:
-            if record.id in known and known[record.id].crm_id == record.id:
-                continue
-            if record.key:
-                names.append(record.key)
-            names.append(desk.eyes.derive(record.id))
-        by_lead = await desk.ledger.bindings_by_lead(desk.conn, names) if names else {}
-        return by_crm, by_lead
-
-    def _busy(self, records: Sequence[Record], by_crm: dict[str, Binding], by_lead: dict[str, Binding]) -> bool:
-        """Whether a lead that these records speak of, or may speak of, is being written to."""
-        books = self._desk.books
-        if not books.writing:
-            return False
-        for record in records:
-            names = {
-                record.key,
-                *(by_crm[one].lead_id for one in (record.id, record.into, *record.merged_ids) if one in by_crm),
-            }
-            if not books.writing.isdisjoint(names):
-                return True
-            if not record.key and record.id not in by_crm and not self._desk.adapter.capabilities.read_by_key:
-                return True  # it may be the record of a create under way, in a CRM that cannot carry our key
-        return any(lead_id in books.writing for lead_id in by_lead)
-
     # --- the end of a sweep: who was not there ------------------------------------------------------------------------
 
     async def _ask_for_absent(self, walk: Walk, standing: Standing) -> None:
@@ -261,32 +248,73 @@ class Puller:
         assert standing.absent is not None
         unseen = await desk.ledger.bindings_unseen(desk.conn, standing.run, standing.absent, READ_BATCH)
         if not unseen:
-            book = sight.Book(bindings=[], drafts=[], aliases=[], changed=0, unchanged=0, removed=0, stale=0)
             again = walks.another_pass(walk, standing)
             after = again or msgspec.structs.replace(standing, absent=None)
-            await self._commit(walk, after, book, 0, [], 0, [], finished=again is None)
+            await self._commit(walk, after, _NOTHING, 0, [], 0, [], finished=again is None)
             return
         after = msgspec.structs.replace(standing, absent=unseen[-1].crm_id)
+
+        async def keep(book: Book, records: Sequence[Record], dead: Sequence[DeadLetter]) -> None:
+            alive = [record.id for record in records if record.state is LeadState.LIVE]
+            then = walks.compared(after, differs=bool(alive))
+            await self._commit(walk, then, book, 0, alive, standing.run, dead, finished=False)
+
         ids = [binding.crm_id for binding in unseen]
-        while True:
-            dead: list[DeadLetter] = []
-            asked_us = desk.clock.now_us()
-            read = await self._reader.read_each(ids, self._purpose(walk), dead)
-            found = [record for record in read if record is not None]
-            records = await self._reader.with_survivors(found, dead)
-            async with desk.books.lock:
-                known = await desk.ledger.bindings_by_crm_id(desk.conn, [record.id for record in records])
-                by_crm, by_lead = await self._neighbours(records, known)
-                if not self._busy(records, by_crm, by_lead):
-                    sightings = [sight.Sighting(record, b"") for record in records]
-                    book = sight.read_page(
-                        desk.eyes, sightings, by_crm, by_lead, asked_us=asked_us, sweep=standing.run, importing=False
-                    )
-                    alive = [record.id for record in records if record.state is LeadState.LIVE]
-                    after = walks.compared(after, differs=bool(alive))
-                    await self._commit(walk, after, book, 0, alive, standing.run, dead, finished=False)
-                    return
-            await desk.books.freed()
+        await self._reader.reread(ids, self._purpose(walk), keep, sweep=standing.run, importing=False)
+
+    # --- what webhooks hint at ----------------------------------------------------------------------------------------
+
+    def _noticed_us(self, notices: Sequence[NoticeRow]) -> int:
+        """When these notices are to be read (our clock); 0: there are none."""
+        if not notices:
+            return 0
+        gather_us = 0 if len(notices) >= READ_BATCH else self._desk.pace.gather_us
+        return max(notices[0].since_us + gather_us, self._notices_due_us)
+
+    async def _heed(self, notices: Sequence[NoticeRow]) -> None:
+        """Read back what notices hint at: the hint itself is never believed. They are forgotten with what they brought.
+
+        A notice that names no record hurries the walks. Raises what the CRM's absence raises; the walks will find it anyway.
+        """
+        desk = self._desk
+        attributes: dict[str, str | int] = {"sales.account": desk.name, "sales.feed": NOTICES}
+        self._span = self._reader.span = desk.tracer.root("pull", attributes)
+        ids = [notice.crm_id for notice in notices if notice.crm_id]
+        hurry = next((notice for notice in notices if not notice.crm_id), None)
+        standings = {} if hurry is None else walks.hurried(self._walks, self._standings, hurry.since_us)
+
+        async def keep(book: Book, _records: Sequence[Record], dead: Sequence[DeadLetter]) -> None:
+            now_us = desk.clock.now_us()
+            # No run of a feed: its id, which the facts name as their cause, stands for these notices alone.
+            hint = Run(conn=desk.conn, feed=NOTICES, number=notices[0].since_us, state="completed", started_us=now_us)
+            trace, cause = self._span.context, desk.scribe.run_id(hint)
+            commit = Commit(
+                conn=desk.conn,
+                bindings=book.bindings,
+                aliases=book.aliases,
+                outbox=desk.scribe.leads(book.drafts, run_id=cause, now_us=now_us, trace=trace),
+                dead=dead,
+                positions={name: walks.encode(standing) for name, standing in standings.items()},
+                noticed=notices,
+            )
+            await desk.commit(commit)
+            self._standings |= standings
+            self._notices_failures = self._notices_due_us = 0
+            desk.observer.saw(NOTICES, book, 0)
+
+        if ids:
+            await self._reader.reread(ids, "pull", keep, sweep=self._sweep(), importing=not self.imported())
+        else:
+            await keep(_NOTHING, (), ())
+
+    async def _unheeded(self, fault: CrmUnavailable | ConnectionStopped) -> None:
+        """Notices stay where they are, and are read after a growing pause, or when the CRM asked for."""
+        now_us = self._desk.clock.now_us()
+        self._faults[NOTICES] = fault
+        self._notices_due_us = max(now_us + walks.pause_us(self._notices_failures), getattr(fault, "retry_at_us", 0))
+        self._notices_failures += 1
+        waiting = {"event": "notices.interrupted", "tenant": self._desk.tenant, "code": fault.code}
+        log.warning("notices wait: %s", fault.code, extra=waiting)
 
     # --- commit -------------------------------------------------------------------------------------------------------
 
@@ -335,6 +363,7 @@ class Puller:
             facts=facts,
         )
         await desk.commit(commit)
+        desk.observer.saw(walk.name, book, len(seen) if read else 0)
         self._standings[walk.name] = after
         self._runs[walk.name] = run
         if facts is not None:
@@ -391,3 +420,6 @@ class Puller:
 def _shows_more(book: Book, known: dict[str, Binding]) -> bool:
     """Whether a page has shown a live record that the ledger did not know."""
     return any(one.state is LeadState.LIVE and one.crm_id not in known for one in book.bindings)
+
+
+_NOTHING = sight.Book(bindings=[], drafts=[], aliases=[], changed=0, unchanged=0, removed=0, stale=0)

@@ -61,11 +61,15 @@ class Pusher:
         if not ready:
             return False
         await desk.room()
+        began_us = desk.clock.now_us()
         unknown = [command for command in ready if command.state is CommandState.UNKNOWN]
         pending = [command for command in ready if command.state is CommandState.PENDING]
         pieces = [partial(self._settle, part) for part in _parts(unknown, rules.batch)]
         pieces += [partial(self._send, part) for part in _parts(pending, rules.batch)]
-        await together(pieces, rules.in_flight)
+        try:
+            await together(pieces, rules.in_flight)
+        finally:
+            desk.observer.took("push", (desk.clock.now_us() - began_us) / 1e6)
         return True
 
     async def _converse(self, talk: Talk[T], jobs: Iterable[Job]) -> T:

@@ -1,4 +1,4 @@
-"""Reading records straight from the CRM: doubts, survivors of merges, and records that cannot be read at all."""
+"""Reading records straight from the CRM, and what the ledger knows of them: doubts, survivors of merges, unreadable ones."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import msgspec
 
 from sales_crm_bridge.errors import BridgeError, CrmUnavailable
 from sales_crm_bridge.model import LeadState, Record, Ref, chunks
+from sales_crm_bridge.policy import sight
 from sales_crm_bridge.state import DeadLetter
 from sales_crm_bridge.tracing import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.model import Raw
+    from sales_crm_bridge.policy.sight import Book
+    from sales_crm_bridge.state import Binding
 
 READ_BATCH = 100
 
@@ -93,6 +96,71 @@ class Reader:
         ]
         already = {one.id for one in told}
         return told + [record for record in records if record.id not in already]
+
+    async def reread(
+        self,
+        ids: Sequence[str],
+        purpose: str,
+        keep: Callable[[Book, Sequence[Record], Sequence[DeadLetter]], Awaitable[None]],
+        *,
+        sweep: int,
+        importing: bool,
+    ) -> None:
+        """Read records straight from the CRM and ``keep`` what they mean; again while a lead of them is being written to.
+
+        What is absent is GONE: here, where a record is asked for by its id, that is believed. ``keep`` runs under the books' lock.
+        """
+        desk = self._desk
+        while True:
+            dead: list[DeadLetter] = []
+            asked_us = desk.clock.now_us()
+            found = [record for record in await self.read_each(ids, purpose, dead) if record is not None]
+            records = await self.with_survivors(found, dead)
+            async with desk.books.lock:
+                known = await desk.ledger.bindings_by_crm_id(desk.conn, [record.id for record in records])
+                by_crm, by_lead = await self.neighbours(records, known)
+                if not self.busy(records, by_crm, by_lead):
+                    sightings = [sight.Sighting(record, b"") for record in records]
+                    book = sight.read_page(
+                        desk.eyes, sightings, by_crm, by_lead, asked_us=asked_us, sweep=sweep, importing=importing
+                    )
+                    await keep(book, records, dead)
+                    return
+            await desk.books.freed()
+
+    async def neighbours(
+        self, records: Sequence[Record], known: dict[str, Binding]
+    ) -> tuple[dict[str, Binding], dict[str, Binding]]:
+        """Bindings of the records' own ids, of what was merged into them, and of the leads their keys or new ids name."""
+        desk = self._desk
+        merged = [other for record in records for other in record.merged_ids if other not in known]
+        merged += [record.into for record in records if record.into]
+        by_crm = known | await desk.ledger.bindings_by_crm_id(desk.conn, merged) if merged else known
+        names: list[str] = []
+        for record in records:
+            if record.id in known and known[record.id].crm_id == record.id:
+                continue
+            if record.key:
+                names.append(record.key)
+            names.append(desk.eyes.derive(record.id))
+        by_lead = await desk.ledger.bindings_by_lead(desk.conn, names) if names else {}
+        return by_crm, by_lead
+
+    def busy(self, records: Sequence[Record], by_crm: dict[str, Binding], by_lead: dict[str, Binding]) -> bool:
+        """Whether a lead that these records speak of, or may speak of, is being written to."""
+        books = self._desk.books
+        if not books.writing:
+            return False
+        for record in records:
+            names = {
+                record.key,
+                *(by_crm[one].lead_id for one in (record.id, record.into, *record.merged_ids) if one in by_crm),
+            }
+            if not books.writing.isdisjoint(names):
+                return True
+            if not record.key and record.id not in by_crm and not self._desk.adapter.capabilities.read_by_key:
+                return True  # it may be the record of a create under way, in a CRM that cannot carry our key
+        return any(lead_id in books.writing for lead_id in by_lead)
 
     def _unreadable(self, crm_id: str, version: str, why: str, data: bytes) -> DeadLetter:
         desk = self._desk

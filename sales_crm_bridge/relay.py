@@ -6,12 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.contract import key_of
+from sales_crm_bridge.observer import NOBODY
 from sales_crm_bridge.state import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_crm_bridge.model import Published
+    from sales_crm_bridge.observer import Observer
     from sales_crm_bridge.ports import Clock, FactSink, Ledger
     from sales_crm_bridge.state import Fence, OutboxRow
 
@@ -44,11 +46,12 @@ def settled(rows: Sequence[OutboxRow], published: Published) -> list[int]:
 class Relay:
     """Publishes the outbox in order under lease ``fence``."""
 
-    def __init__(self, ledger: Ledger, sink: FactSink, clock: Clock, batch: int) -> None:
+    def __init__(self, ledger: Ledger, sink: FactSink, clock: Clock, batch: int, observer: Observer = NOBODY) -> None:
         self._ledger = ledger
         self._sink = sink
         self._clock = clock
         self._batch = batch
+        self._observer = observer
         self.trouble = ""
 
     async def step(self, fence: Fence) -> int:
@@ -57,11 +60,14 @@ class Relay:
         if not rows:
             self.trouble = ""
             return 0
+        began_us = self._clock.now_us()
         published = await self._sink.publish(rows)
         done = settled(rows, published)
         dead = [(seq, self._dead(seq, code, rows)) for seq, code in published.refused]
         if done or dead:
             await self._ledger.outbox_done(fence, done, dead)
+        self._observer.facts(len(done), len(dead))
+        self._observer.took("relay", (self._clock.now_us() - began_us) / 1e6)
         self.trouble = published.reason if len(done) + len(dead) < len(rows) else ""
         if self.trouble:
             log.warning("facts wait for Kafka", extra={"event": "relay.no-kafka", "code": self.trouble})

@@ -15,7 +15,7 @@ from sales_crm_bridge.errors import Finding, Place
 from sales_crm_bridge.findings import finding
 from sales_crm_bridge.intake import Tenancy
 from sales_crm_bridge.observe import lease_name
-from sales_crm_bridge.state import TenantRow
+from sales_crm_bridge.state import Refusal, TenantRow
 from sales_crm_bridge.units import time_text
 
 if TYPE_CHECKING:
@@ -32,20 +32,27 @@ log = logging.getLogger(__name__)
 
 
 class Roster:
-    """Reads ``folder``, keeps what it accepts in the ledger (rule 17), and hires workers through ``hire``."""
+    """Reads ``folder``, keeps what it accepts in the ledger (rule 17), and hires workers through ``hire``.
 
-    def __init__(self, *, folder: Path, catalogue: Catalogue, ledger: Ledger, clock: Clock, hire: Hire) -> None:
+    ``holder``: the process in whose name refused files are written down ("": nobody would look).
+    """
+
+    def __init__(
+        self, *, folder: Path, catalogue: Catalogue, ledger: Ledger, clock: Clock, hire: Hire, holder: str = ""
+    ) -> None:
         self._folder = folder
         self._catalogue = catalogue
         self._ledger = ledger
         self._clock = clock
         self._hire = hire
+        self._holder = holder
         self._stamp: object = None
         self._seen: dict[str, str] = {}
         self._tenants: dict[str, Tenant] = {}
         self._rows: dict[str, TenantRow] = {}
         self._changed: set[str] = set()
         self._turn = asyncio.Lock()
+        self._refused_us: dict[Finding, int] = {}
         self.findings: Sequence[Finding] = ()
 
     def tenants(self) -> Mapping[str, Tenant]:
@@ -55,6 +62,18 @@ class Roster:
     def leases(self) -> Mapping[str, str]:
         """Lease name → tenant."""
         return {_lease(tenant): name for name, tenant in self._tenants.items()}
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the tenants in force are known."""
+        return self._stamp is not None
+
+    def connection(self, tenant: str, connection: str) -> tuple[Tenant, int] | None:
+        """The tenant in force with this connection, and the connection's number; None: there is none."""
+        found = self._tenants.get(tenant)
+        if found is None or found.connection.name != connection:
+            return None
+        return found, self._rows[tenant].conn
 
     def tenancy(self) -> Tenancy:
         """What the gate and intake need to know; retired tenants are still told from unknown ones."""
@@ -93,9 +112,10 @@ class Roster:
         rows = {row.tenant: row for row in await self._ledger.tenants()}
         if stamp == self._stamp and _state(rows) == _state(self._rows):
             return set()
-        judged = await judge(self._ledger, self._folder, self._catalogue, rows, self._clock.now_us())
+        now_us = self._clock.now_us()
+        judged = await judge(self._ledger, self._folder, self._catalogue, rows, now_us)
         previous, loaded = judged.previous, judged.loaded
-        self._tell((*loaded.findings, *judged.strays))
+        await self._tell((*loaded.findings, *judged.strays), now_us)
         before = self._tenants
         now: dict[str, Tenant] = {}
         for name, on_disk in {**previous, **loaded.tenants}.items():
@@ -120,10 +140,14 @@ class Roster:
         ]
         return {_lease(tenant) for tenant in changed}
 
-    def _tell(self, findings: Sequence[Finding]) -> None:
+    async def _tell(self, findings: Sequence[Finding], now_us: int) -> None:
         for one in findings:
             if one not in self.findings:
                 log.error("%s", one, extra={"event": "tenant.refused", "code": one.code})
+        if self._holder and tuple(findings) != self.findings:
+            since_us = {one: self._refused_us.get(one, now_us) for one in findings}
+            await self._ledger.refuse(self._holder, [_refusal(self._holder, one, since_us[one]) for one in findings])
+            self._refused_us = since_us
         self.findings = tuple(findings)
 
     async def worker(self, lease: str, fence: Fence, still: Callable[[Fence], bool]) -> Worker:
@@ -206,6 +230,18 @@ def row_of(tenant: Tenant, now_us: int) -> TenantRow:
         connection=tenant.connection.name,
         adapter=tenant.connection.adapter,
         account=tenant.connection.account,
+    )
+
+
+def _refusal(holder: str, finding: Finding, since_us: int) -> Refusal:
+    return Refusal(
+        holder=holder,
+        number=0,
+        since_us=since_us,
+        code=finding.code,
+        place=str(finding.place),
+        message=finding.message,
+        remedy=finding.remedy,
     )
 
 

@@ -76,7 +76,7 @@ class Service:
         relay: Relay,
         limits: Limits,
     ) -> None:
-        self._roster = roster
+        self.roster = roster
         self._keeper = keeper
         self._ledger = ledger
         self._clock = clock
@@ -98,6 +98,11 @@ class Service:
         """The workers at work, by lease."""
         return {lease: worker for lease, (worker, _) in self._workers.items()}
 
+    @property
+    def draining(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Drain: no new intents, steps under way end, facts that wait are published, leases are given back."""
         self._stopping.set()
@@ -105,7 +110,7 @@ class Service:
 
     async def run(self) -> None:
         """Until ``stop``; raises ``EnvironmentFault`` when Kafka refuses us for good, and what a part of the service raised."""
-        await self._roster.refresh()
+        await self.roster.refresh()
         relaying = asyncio.create_task(self._relaying(), name="relay")
         keeping = asyncio.create_task(self._keeping(), name="keeper")
         parts = [
@@ -137,7 +142,7 @@ class Service:
         While draining, leases are renewed as before until the last worker has ended.
         """
         while not (self._stopping.is_set() and not self._workers and not self._ending):
-            wanted = sorted((*self._roster.leases(), RELAY_LEASE, HOUSE_LEASE))
+            wanted = sorted((*self.roster.leases(), RELAY_LEASE, HOUSE_LEASE))
             held = await self._keeper.turn(wanted)
             self._end_workers(held)
             free = [name for name in self._keeper.surplus if name not in self._workers and name not in self._ending]
@@ -146,7 +151,7 @@ class Service:
             except (LedgerBusy, EnvironmentFault) as fault:
                 log.warning("leases were not given back", extra={"event": "lease.not-given-back", "code": fault.code})
             if not self._stopping.is_set():
-                for lease in self._roster.leases():
+                for lease in self.roster.leases():
                     if lease in held and lease not in self._keeper.surplus:
                         await self._start(lease, held[lease])
             self._nudge.clear()
@@ -183,7 +188,7 @@ class Service:
         if lease in self._workers or lease in self._ending or self._not_before_us.get(lease, 0) > now_us:
             return
         try:
-            worker = await self._roster.worker(lease, fence, self._keeper.still)
+            worker = await self.roster.worker(lease, fence, self._keeper.still)
         except Exception as fault:  # noqa: BLE001 - what is wrong with one tenant (a secret that is gone, say) stops no other
             code = fault.code if isinstance(fault, BridgeError) else type(fault).__name__
             extra = {"event": "worker.not-started", "lease": lease, "code": code}
@@ -199,7 +204,7 @@ class Service:
             if self._stopping.is_set():
                 return
             try:
-                changed = await self._roster.refresh()
+                changed = await self.roster.refresh()
                 if self._intaker is not None:
                     await self._intaker.look()
             except (LedgerBusy, EnvironmentFault) as fault:

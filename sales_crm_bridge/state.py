@@ -32,6 +32,11 @@ def bell_answers(asker: str) -> str:
     return f"answers/{asker}"
 
 
+def bell_notices(conn: int) -> str:
+    """The bell that is rung when connection ``conn`` has new notices."""
+    return f"notices/{conn}"
+
+
 class Fence(msgspec.Struct, frozen=True, kw_only=True):
     """Proof of ownership that a step carries: the lease's name, its holder and its epoch."""
 
@@ -295,13 +300,80 @@ class CommandCounts(msgspec.Struct, frozen=True, kw_only=True):
     oldest_us: int
 
 
+class NoticeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A hint that a record may have changed (``crm_id`` "": any record): heard ``times`` times since ``since_us``."""
+
+    crm_id: str
+    times: int
+    since_us: int
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """So many things of a connection wait, the oldest since ``since_us``."""
+
+    number: int
+    since_us: int
+
+
+class LetterCount(msgspec.Struct, frozen=True):
+    """Dead letters of one tenant ("" none that could be read) and code; ``message`` and ``remedy`` are the newest one's."""
+
+    tenant: str
+    code: str
+    number: int
+    since_us: int
+    message: str
+    remedy: str
+
+
+class Glance(msgspec.Struct, frozen=True, kw_only=True):
+    """How the holder of a connection's lease found its CRM at ``at_us``; ``state`` as ``observe`` encodes it."""
+
+    conn: int
+    at_us: int
+    state: bytes
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding for which process ``holder`` refuses a tenant's file, since ``since_us``; ``number`` orders them."""
+
+    holder: str
+    number: int
+    since_us: int
+    code: str
+    place: str
+    message: str
+    remedy: str
+
+
+class Census(msgspec.Struct, frozen=True, kw_only=True):
+    """How everything stands, by connection number where that is the key.
+
+    ``connections``: of tenants in force; ``tenants``: the names of all that were ever accepted. ``positions``: feed → encoded
+    state. ``gaps``: open ones, the oldest first.
+    """
+
+    connections: Sequence[ConnectionRow]
+    tenants: Sequence[str]
+    leases: Sequence[Lease]
+    commands: Mapping[int, CommandCounts]
+    outbox: Mapping[int, Waiting]
+    notices: Mapping[int, Waiting]
+    positions: Mapping[int, Mapping[str, bytes]]
+    letters: Sequence[LetterCount]
+    gaps: Sequence[Gap]
+    glances: Mapping[int, Glance]
+    refusals: Sequence[Refusal]
+
+
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one step of push or pull decided; empty parts cost nothing.
 
     ``bindings`` are inserted or replaced by (conn, lead_id); a ``crm_id`` taken from another binding must be freed by a row of
     the same commit. ``aliases``: (crm id, lead id) of merged-away records and further parts. ``seen``: (sweep, crm ids) of
     records that a sweep saw unchanged. ``positions``: feed → encoded state. ``runs`` and ``gaps`` are inserted or replaced by
-    (conn, feed, number) and by id. ``facts`` is the connection's own fact counter after this step (None: not moved).
+    (conn, feed, number) and by id. ``noticed``: notices that were read, forgotten unless they came again.
+    ``facts`` is the connection's own fact counter after this step (None: not moved).
     """
 
     conn: int
@@ -314,4 +386,5 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     positions: Mapping[str, bytes] = msgspec.field(default_factory=dict)
     runs: Sequence[Run] = ()
     gaps: Sequence[Gap] = ()
+    noticed: Sequence[NoticeRow] = ()
     facts: int | None = None

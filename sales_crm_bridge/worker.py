@@ -17,20 +17,24 @@ from sales_crm_bridge.errors import (
     QuotaExhausted,
     RuntimeFault,
 )
+from sales_crm_bridge.observe import glance
 from sales_crm_bridge.pull import Puller
 from sales_crm_bridge.push import Pusher
-from sales_crm_bridge.state import bell_commands
+from sales_crm_bridge.state import Glance, bell_commands, bell_notices
 from sales_crm_bridge.tasks import end, first
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sales_crm_bridge.desk import Desk
+    from sales_crm_bridge.rim.terms import RimState
     from sales_crm_bridge.state import Fence
 
 log = logging.getLogger(__name__)
 
 IDLE_MAX_S = 30.0
+GLANCE_S = 15.0
+"""How often, at most, it is written down how the CRM is found."""
 PAUSE_START_S = 1.0
 PAUSE_MAX_S = 900.0
 
@@ -40,8 +44,8 @@ class Worker:
 
     The two run beside each other and fail apart: what stops pull does not cut off a write. ``still`` tells whether the fence may
     still be acted under; ``greet`` makes sure that the account is the right one, before any work; ``close`` lets go of its
-    connections. A fault that a person must mend is written down and tried again with a growing pause; a fault of one connection
-    never leaves this worker.
+    connections; ``rim`` tells how it finds the CRM. A fault that a person must mend is written down and tried again with a
+    growing pause; a fault of one connection never leaves this worker.
     """
 
     def __init__(
@@ -50,11 +54,14 @@ class Worker:
         still: Callable[[Fence], bool],
         greet: Callable[[], Awaitable[None]],
         close: Callable[[], Awaitable[None]],
+        rim: Callable[[], RimState],
     ) -> None:
         self._desk = desk
         self._still = still
         self._greet = greet
         self._close = close
+        self.rim = rim
+        self._glanced: tuple[bytes, int] = (b"", 0)
         self._stopping = asyncio.Event()
         self._said: tuple[str, str] = ("", "")
         self._fault: dict[str, BridgeError] = {}
@@ -156,7 +163,7 @@ class Worker:
             self._fault.pop("pull", None)
             await self._say()
             if idle_s > 0:
-                await self._wait("", min(idle_s, IDLE_MAX_S))
+                await self._wait(bell_notices(self._desk.conn), min(idle_s, IDLE_MAX_S))
 
     async def _wait(self, bell: str, seconds: float) -> None:
         """Until the bell ("" none) rings, time is over, or the worker is asked to stop."""
@@ -215,6 +222,7 @@ class Worker:
     async def _say(self) -> None:
         """Write down how the connection is, where that has changed."""
         desk = self._desk
+        await self._glance()
         lanes = [self._fault[lane] for lane in ("greeting", "push", "pull") if lane in self._fault]
         faults = [*lanes, *(fault for fault in (self.pusher.trouble, self.puller.trouble) if fault is not None)]
         worst = min(faults, key=lambda fault: _GRAVITY.get(type(fault), 0), default=None)
@@ -234,6 +242,21 @@ class Worker:
         self._said = (state, code)
         if worst is not None and state == "stopped":
             log.error("%s", worst, extra={"event": "connection.stopped", "tenant": desk.tenant, "code": code})
+
+    async def _glance(self) -> None:
+        """Write down how the CRM is found, where that has changed and some time has passed: ``status`` has no other way to know."""
+        desk = self._desk
+        before, at_us = self._glanced
+        now_us = desk.clock.now_us()
+        seen = glance(self.rim())
+        if seen == before or now_us - at_us < GLANCE_S * 1e6:
+            return
+        self._glanced = (seen, now_us)
+        try:
+            await desk.ledger.glance(desk.fence, Glance(conn=desk.conn, at_us=now_us, state=seen))
+        except (LedgerBusy, EnvironmentFault) as fault:
+            extra = {"event": "worker.state-not-written", "tenant": desk.tenant, "code": fault.code}
+            log.warning("could not write down how the CRM of %s is: %s", desk.tenant, fault.code, extra=extra)
 
 
 _STATES: dict[type[BridgeError], str] = {

@@ -87,6 +87,20 @@ class KafkaFacts:
             return Published([], [], "kafka.closed")
         return await asyncio.wrap_future(self._thread.do(self._publish, rows))
 
+    async def answers(self, limit_s: float = 5.0) -> str:
+        """Ask the cluster for the topic: "" when it answers within ``limit_s``, else a code. Never raises.
+
+        A cluster that keeps a batch of facts waiting that long counts as one that does not answer.
+        """
+        if self._closing_at < float("inf"):
+            return "kafka.closed"
+        asked = asyncio.wrap_future(self._thread.do(self._ask, limit_s))
+        _, late = await asyncio.wait({asked}, timeout=limit_s)
+        if late:
+            asked.cancel()
+            return "kafka.timed-out"
+        return asked.result()
+
     async def close(self) -> None:
         """Give what is in flight ``close_s``, then disconnect. Again: nothing."""
         if self._closing_at < float("inf"):
@@ -105,6 +119,17 @@ class KafkaFacts:
 
     def _on_error(self, error: KafkaError) -> None:
         self._trouble = code_of(error)
+
+    def _ask(self, limit_s: float) -> str:
+        try:
+            if self._producer is None:
+                self._producer = self._connect()
+            found = self._producer.list_topics(FACT_TOPIC, timeout=limit_s).topics[FACT_TOPIC].error
+        except KafkaException as error:
+            return code_of(error_of(error))
+        except SystemError:
+            return self._trouble or "kafka.unreachable"
+        return code_of(found) if found is not None else ""
 
     def _publish(self, rows: Sequence[OutboxRow]) -> Published:
         # All of them first: a row that is no fact of ours raises before anything is sent.

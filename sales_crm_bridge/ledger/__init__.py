@@ -4,7 +4,7 @@
 
     opening     address → ledger; migrate
     sql_ledger  ports.Ledger's methods → steps
-    leases · tenants · commands · bindings · commits · outbox · house
+    leases · tenants · commands · bindings · commits · outbox · notices · house · census
                 the steps: sans-I/O generators that yield statements
     sqlite · postgres (arrays)
                 the drivers: a step → one transaction

@@ -245,6 +245,11 @@ def orphans(fence: Fence, conn: int, not_before_us: int) -> Step[list[str]]:
 def counts() -> Step[list[CommandCounts]]:
     """Per connection, of what is not final."""
     waiting, unknown, parked = yield (Ask(COUNT_OPEN), Ask(COUNT_UNKNOWN), Ask(COUNT_PARKED))
+    return counted(waiting, unknown, parked)
+
+
+def counted(waiting: Rows, unknown: Rows, parked: Rows) -> list[CommandCounts]:
+    """The three counts as one, by connection."""
     open_, oldest = {row[0]: row[1] for row in waiting}, {row[0]: row[2] for row in waiting}
     in_doubt: dict[int, int] = dict(unknown)
     stuck: dict[int, int] = dict(parked)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import astuple
 
-from sales_crm_bridge.ledger import bindings, commands, house, leases, outbox
+from sales_crm_bridge.ledger import bindings, commands, house, leases, notices, outbox
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
 from sales_crm_bridge.state import BELL_OUTBOX, CommandState
 
@@ -76,6 +76,8 @@ def commit(fence: Fence, done: Commit, *, free_first: bool) -> Step[None]:
         work.append(Many(STAND, POSITION, places))
     if done.facts is not None:
         work.append(Ask(FACTS, (done.facts, conn)))
+    if done.noticed:  # after the connection's row: in the order in which a delivery locks them
+        work.append(notices.forget(conn, done.noticed))
     work += [house.bury(done.dead), house.keep_runs(done.runs), house.keep_gaps(done.gaps)]
     fenced, *_ = yield tuple(work)
     leases.proven(fence, fenced)

@@ -69,6 +69,10 @@ FORGET_GAPS = "DELETE FROM gaps WHERE closed_us > 0 AND closed_us < ?"
 FORGET_INQUIRIES = "DELETE FROM inquiries WHERE until_us < ?"
 LOCK_FLOOR = "SELECT value FROM meta WHERE name = 'epoch_floor' {update}"
 FORGET_LEASES = "DELETE FROM leases WHERE until_us < ? RETURNING epoch"
+FORGET_REFUSALS = """
+    DELETE FROM refusals WHERE since_us < ?
+        AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.name = 'process/' || refusals.holder)
+"""
 RAISE_FLOOR = "UPDATE meta SET value = ? WHERE name = 'epoch_floor' AND value < ?"
 
 
@@ -153,5 +157,5 @@ def forget(
     )
     if leases:
         floor = max(epoch for (epoch,) in leases)
-        yield (Ask(RAISE_FLOOR, (floor, floor)),)
+        yield (Ask(RAISE_FLOOR, (floor, floor)), Ask(FORGET_REFUSALS, (runs_before_us,)))
     return gone + len(runs)

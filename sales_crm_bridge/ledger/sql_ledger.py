@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.errors import Bug
-from sales_crm_bridge.ledger import bindings, commands, commits, house, inquiries, leases, outbox, tenants
+from sales_crm_bridge.ledger import (
+    bindings,
+    census,
+    commands,
+    commits,
+    house,
+    inquiries,
+    leases,
+    notices,
+    outbox,
+    tenants,
+)
 from sales_crm_bridge.ledger.steps import Collision, Ring, Step
 
 if TYPE_CHECKING:
@@ -16,6 +27,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.state import (
         Answer,
         Binding,
+        Census,
         Command,
         CommandCounts,
         Commit,
@@ -23,11 +35,14 @@ if TYPE_CHECKING:
         DeadLetter,
         Fence,
         Gap,
+        Glance,
         Inquiry,
         Intake,
         Known,
         Lease,
+        NoticeRow,
         OutboxRow,
+        Refusal,
         Run,
         TenantRow,
     )
@@ -218,6 +233,26 @@ class SqlLedger:
         return await self._driver.run(
             house.forget, finished_before_us, inbox_before_us, runs_before_us, limit, now_us=now_us
         )
+
+    async def hear(self, conn: int, crm_ids: Sequence[str], now_us: int, rows_max: int) -> bool:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(notices.hear, conn, crm_ids, now_us, rows_max)
+
+    async def notices(self, conn: int, limit: int) -> list[NoticeRow]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(notices.oldest, conn, limit)
+
+    async def census(self) -> Census:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(census.take)
+
+    async def glance(self, fence: Fence, seen: Glance) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(census.glance, fence, seen)
+
+    async def refuse(self, holder: str, refusals: Sequence[Refusal]) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(census.refuse, holder, refusals)
 
     async def ring(self, bell: str) -> None:
         """See ``ports.Ledger``."""

@@ -34,7 +34,10 @@ class Pass(enum.StrEnum):
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's pull schedule, in microseconds. See the tenant file's ``pull``."""
+    """A tenant's pull schedule, in microseconds. See the tenant file's ``pull``.
+
+    ``gather_us``: how long a webhook's notice waits for others, so that one call reads them all.
+    """
 
     every_us: int
     horizon_us: int
@@ -42,6 +45,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     removed_every_us: int
     audit_every_us: int
     page_size: int
+    gather_us: int = 0
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,12 +196,29 @@ def end(walk: Walk, standing: Standing, now_us: int) -> Standing:
     return Standing(run=standing.run, begun_us=begun_us, due_us=now_us + walk.every_us, resume=resume)
 
 
+def pause_us(failures: int) -> int:
+    """How long to wait after a failure that had so many before it in a row."""
+    return min(BACKOFF_START_US << min(failures, 20), BACKOFF_MAX_US)
+
+
 def failed(standing: Standing, now_us: int, retry_at_us: int) -> Standing:
     """The same place, to be tried again after a pause that grows with the failures in a row, or when the CRM asked for."""
-    pause_us = min(BACKOFF_START_US << min(standing.failures, 20), BACKOFF_MAX_US)
-    return msgspec.structs.replace(
-        standing, failures=standing.failures + 1, told=True, due_us=max(now_us + pause_us, retry_at_us)
-    )
+    due_us = max(now_us + pause_us(standing.failures), retry_at_us)
+    return msgspec.structs.replace(standing, failures=standing.failures + 1, told=True, due_us=due_us)
+
+
+def hurried(found: Sequence[Walk], standings: dict[str, Standing], since_us: int) -> dict[str, Standing]:
+    """The standings of walks that a hint about no record in particular makes due earlier; the hint came at ``since_us``.
+
+    The walks that meet changes first, and removals: each when it can show what happened then. A walk that is due before stays as
+    it is.
+    """
+    early = {walk.name: since_us + walk.delay_us for walk in found if walk.news or walk.turn is Pass.REMOVED}
+    return {
+        name: msgspec.structs.replace(standings[name], due_us=due_us)
+        for name, due_us in early.items()
+        if due_us < standings[name].due_us
+    }
 
 
 def moved(standing: Standing, position: Position) -> Standing:

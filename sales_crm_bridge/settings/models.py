@@ -264,6 +264,28 @@ class Http(Strict):
     """How long before its end a token is renewed."""
 
 
+class Web(Strict):
+    """The HTTP side: health, readiness, metrics and webhooks, on `port_http`."""
+
+    host: str = Field(default="", max_length=255)
+    """The address to listen on; empty: all of the machine's."""
+    public_url: str = Field(default="", max_length=1_000, pattern=r"^(https?://[^/?#\s]+[^?#\s]*)?$")
+    """Where CRMs reach `/webhooks/…` from outside, such as `https://bridge.example.com`: most signatures cover the address. Empty:
+    `https://` and the host that the delivery names."""
+    body_bytes_max: int = Field(default=1_048_576, ge=1_024, le=67_108_864)
+    """Bytes of one delivery; a larger one is refused with 413."""
+    body_timeout_s: Seconds = Field(default=10.0, ge=0.1, le=120.0, alias="body_timeout")
+    """Longest time in which a delivery's body must have come; after that it is refused with 408."""
+    answer_s: Seconds = Field(default=4.0, ge=0.1, le=60.0, alias="answer")
+    """Longest wait for the ledger before a delivery is answered 503. A CRM is impatient: HubSpot gives up after 5 s."""
+    in_flight_max: int = Field(default=16, ge=1, le=1_000)
+    """Deliveries to one connection at the same time; more are refused with 429."""
+    notices_max: int = Field(default=10_000, ge=100, le=1_000_000)
+    """Records of one connection that wait to be read back; beyond it they are read by the feeds, hurried."""
+    gather_s: Seconds = Field(default=1.0, ge=0.0, le=60.0, alias="gather")
+    """How long a notice waits for others, so that one call reads them all."""
+
+
 class Retention(Strict):
     """How long finished things are remembered. None of it holds a person's data."""
 
@@ -359,6 +381,7 @@ class Settings(BaseSettings):
     pull: Pull = Pull()
     relay: Relay = Relay()
     http: Http = Http()
+    web: Web = Web()
     retention: Retention = Retention()
     log: Log = Log()
     telemetry: Telemetry = Telemetry()

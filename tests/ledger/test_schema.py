@@ -100,7 +100,10 @@ async def test_a_program_that_the_schema_has_outgrown_stops(address: str, house:
 async def test_a_migration_that_fails_leaves_nothing_behind(address: str) -> None:
     """All of an upgrade or nothing: a broken second statement takes the first one back."""
     broken = Migration(
-        number=2, name="broken", oldest=1, script="CREATE TABLE half (id bigint);\nALTER TABLE no ADD x;\n"
+        number=SCHEMA_VERSION + 1,
+        name="broken",
+        oldest=1,
+        script="CREATE TABLE half (id bigint);\nALTER TABLE no ADD x;\n",
     )
     with pytest.raises(Exception, match="ledger"):
         await migrate(address, migrations=[*shipped(), broken])

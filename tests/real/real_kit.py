@@ -47,6 +47,7 @@ class Deployment:
             "lease": {"ttl": "6s", "renew": "1s"},
             "push": {"retry_first": "500ms", "settle_first": "500ms"},
             "log": {"level": "info", "form": "text"},
+            "port_http": 0,
             **(settings or {}),
         }
         self._config.write_text(json.dumps(whole))  # JSON is YAML

@@ -1,0 +1,103 @@
+"""The census: how everything stands, in one look that reads no message and no lead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sales_crm_bridge.ledger import commands, house, leases, tenants
+from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Step
+from sales_crm_bridge.state import (
+    Census,
+    ConnectionRow,
+    Gap,
+    Glance,
+    Lease,
+    LetterCount,
+    Refusal,
+    Waiting,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_crm_bridge.ledger.steps import Rows
+    from sales_crm_bridge.state import Fence
+
+REFUSAL = Columns("holder text, number int, since_us int, code text, place text, message text, remedy text")
+
+OUTBOX = "SELECT conn, count(*), min(created_us) FROM outbox GROUP BY conn ORDER BY conn"
+NOTICES = "SELECT conn, count(*), min(since_us) FROM notices GROUP BY conn ORDER BY conn"
+POSITIONS = "SELECT conn, feed, state FROM positions ORDER BY conn, feed"
+LETTERS = """
+    SELECT g.tenant, g.code, g.number, g.since_us, d.message, d.remedy FROM (
+        SELECT tenant, code, count(*) AS number, min(created_us) AS since_us, max(id) AS newest
+        FROM dead_letters GROUP BY tenant, code
+    ) AS g JOIN dead_letters d ON d.id = g.newest ORDER BY g.tenant, g.code
+"""
+GLANCES = "SELECT conn, at_us, state FROM glances ORDER BY conn"
+REFUSALS = f"SELECT {REFUSAL.listed} FROM refusals ORDER BY place, code, holder, number"  # noqa: S608 - constants
+TENANTS = "SELECT tenant FROM tenants ORDER BY tenant"
+
+GLANCE = """
+    INSERT INTO glances (conn, at_us, state) VALUES (?, ?, ?)
+    ON CONFLICT (conn) DO UPDATE SET at_us = excluded.at_us, state = excluded.state
+"""
+UNREFUSE = "DELETE FROM refusals WHERE holder = ?"
+REFUSE = "INSERT INTO refusals ({columns}) {values}"
+
+
+def take() -> Step[Census]:
+    """Count and list."""
+    answers = yield (
+        Ask(tenants.CONNECTIONS),
+        Ask(TENANTS),
+        Ask(leases.EVERY),
+        Ask(commands.COUNT_OPEN),
+        Ask(commands.COUNT_UNKNOWN),
+        Ask(commands.COUNT_PARKED),
+        Ask(OUTBOX),
+        Ask(NOTICES),
+        Ask(POSITIONS),
+        Ask(LETTERS),
+        Ask(house.GAPS_OF_ALL),
+        Ask(GLANCES),
+        Ask(REFUSALS),
+    )
+    connections, names, held, waiting, unknown, parked, outbox, notices, positions, letters, gaps, glances, refusals = (
+        answers
+    )
+    feeds: dict[int, dict[str, bytes]] = {}
+    for conn, feed, state in positions:
+        feeds.setdefault(conn, {})[feed] = state
+    return Census(
+        connections=[ConnectionRow(**dict(zip(tenants.CONNECTION.names, row, strict=True))) for row in connections],
+        tenants=[name for (name,) in names],
+        leases=[Lease(name=row[0], holder=row[1], epoch=row[2], until_us=row[3]) for row in held],
+        commands={count.conn: count for count in commands.counted(waiting, unknown, parked)},
+        outbox=_waiting(outbox),
+        notices=_waiting(notices),
+        positions=feeds,
+        letters=[LetterCount(*row) for row in letters],
+        gaps=[Gap(**dict(zip(house.GAP.names, row, strict=True))) for row in gaps],
+        glances={row[0]: Glance(conn=row[0], at_us=row[1], state=row[2]) for row in glances},
+        refusals=[Refusal(**dict(zip(REFUSAL.names, row, strict=True))) for row in refusals],
+    )
+
+
+def glance(fence: Fence, seen: Glance) -> Step[None]:
+    """Keep how the holder finds its CRM."""
+    fenced, _ = yield (leases.check(fence), Ask(GLANCE, (seen.conn, seen.at_us, seen.state)))
+    leases.proven(fence, fenced)
+
+
+def refuse(holder: str, refusals: Sequence[Refusal]) -> Step[None]:
+    """Replace what ``holder`` refuses."""
+    rows = [
+        (holder, number, one.since_us, one.code, one.place, one.message, one.remedy)
+        for number, one in enumerate(refusals)
+    ]
+    yield (Ask(UNREFUSE, (holder,)), Many(REFUSE, REFUSAL, rows))
+
+
+def _waiting(rows: Rows) -> dict[int, Waiting]:
+    return {conn: Waiting(number=number, since_us=since_us) for conn, number, since_us in rows}

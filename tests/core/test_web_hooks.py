@@ -1,0 +1,320 @@
+"""Deliveries of webhooks: every status, and the ugly ones first."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from sales_crm_bridge.errors import ConfigError, EnvironmentFault, Finding, LedgerBusy, Place
+from sales_crm_bridge.simulate.loop import VirtualLoop, run
+from tests.core.web_kit import HOST, LIMITS, NOW_US, House, event, house, signed
+
+T = TypeVar("T")
+MINUTES_US = 60_000_000
+
+
+@pytest.fixture
+async def home() -> AsyncIterator[House]:
+    """Give a face over a ledger in memory; all is well."""
+    made = await house()
+    yield made
+    await made.ledger.close()
+
+
+def on_virtual_time(story: Callable[[House], Awaitable[T]], limits: Any = LIMITS) -> T:
+    """Run ``story`` where a wait costs nothing."""
+
+    async def main() -> T:
+        made = await house(limits)
+        try:
+            return await story(made)
+        finally:
+            await made.ledger.close()
+
+    return run(main(), VirtualLoop())
+
+
+async def test_a_good_delivery_is_answered_when_the_ledger_has_it(home: House) -> None:
+    """200, and the records that it names wait to be read back, each once."""
+    answer = await home.post(signed([event(512), event(513, "contact.creation"), event(512)]))
+    assert answer.status_code == 200
+    assert await home.heard() == ["512", "513"]
+
+
+async def test_a_delivery_that_comes_again_is_harmless(home: House) -> None:
+    """The same bytes three times are answered three times, and one read is owed."""
+    for _ in range(3):
+        assert (await home.post(signed([event(512)]))).status_code == 200
+    assert await home.heard() == ["512"]
+
+
+async def test_what_hints_at_nothing_of_ours_is_taken_and_forgotten(home: House) -> None:
+    """An app has one address for all it subscribes to: an event about a deal is answered 200, and nothing is owed."""
+    assert (await home.post(signed([event(9, "deal.creation")]))).status_code == 200
+    assert (await home.post(signed([]))).status_code == 200
+    assert await home.heard() == []
+
+
+@pytest.mark.parametrize(
+    ("delivery", "code"),
+    [
+        (signed([event()], secret="another"), "bad-signature"),
+        (signed([event()], path="/webhooks/acme/other"), "bad-signature"),
+        (signed([event()], base="https://elsewhere.example"), "bad-signature"),
+        (signed([event()], at_us=NOW_US - 6 * MINUTES_US), "too-old"),
+        (signed([event()], at_us=NOW_US + 6 * MINUTES_US), "too-old"),
+        ((b"[]", {}), "unsigned"),
+        ((b"[]", {"x-hubspot-signature-v3": "x" * 10_000, "x-hubspot-request-timestamp": "9" * 16}), "unsigned"),
+    ],
+)
+async def test_what_is_not_signed_well_and_lately_is_refused(
+    home: House, delivery: tuple[bytes, dict[str, str]], code: str
+) -> None:
+    """401: another secret, another address, an old one played back, one from the future, none at all. Nothing is owed."""
+    answer = await home.post(delivery)
+    assert (answer.status_code, answer.json()) == (401, {"error": code})
+    assert await home.heard() == []
+
+
+async def test_a_body_changed_on_the_way_is_refused(home: House) -> None:
+    """401: the signature covers the body."""
+    body, headers = signed([event(512)])
+    assert (await home.post((body.replace(b"512", b"513"), headers))).status_code == 401
+
+
+async def test_a_signed_body_of_another_form_is_told_apart(home: House) -> None:
+    """400: not the sender is wrong but what it sends."""
+    answer = await home.post(signed(b'{"no": "list"}'))
+    assert (answer.status_code, answer.json()) == (400, {"error": "bad-form"})
+
+
+async def test_the_deployments_public_address_is_what_signatures_cover() -> None:
+    """Behind a proxy that ends TLS and cuts a prefix off, the address that the CRM knows counts, with its query and escapes."""
+    home = await house(replace(LIMITS, public_url="https://public.example/bridge/"))
+    path = "/webhooks/acme/main?x=%41&y"
+    good = signed([event(7)], path=path, base="https://public.example/bridge")
+    assert (await home.post(good, path)).status_code == 200
+    assert (await home.post(signed([event(8)], path=path), path)).status_code == 401
+    assert await home.heard() == ["7"]
+    await home.ledger.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["/webhooks/nobody/main", "/webhooks/acme/other", "/webhooks/acme/main/more", "/webhooks", "/x"]
+)
+async def test_an_address_that_there_is_not_tells_nothing(home: House, path: str) -> None:
+    """404 with the same words, whether the tenant exists, the connection, or neither; and the same where it has no secret."""
+    answer = await home.post(signed([event()], path=path), path)
+    home.doors.secrets = {}
+    silent = await home.post(signed([event()]))
+    for one in (answer, silent):
+        assert (one.status_code, one.json()) == (404, {"error": "not-found"})
+    assert answer.headers == silent.headers
+    assert answer.content == silent.content
+
+
+async def test_only_posts_are_taken(home: House) -> None:
+    """405 for whatever else."""
+    assert (await home.client.get("/webhooks/acme/main")).status_code == 405
+    assert (await home.client.post("/metrics")).status_code == 405
+
+
+async def call(home: House, receive: Callable[[], Awaitable[Any]], headers: dict[str, str]) -> int:
+    """Post by hand, message by message; the status."""
+    statuses: list[int] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/webhooks/acme/main",
+        "raw_path": b"/webhooks/acme/main",
+        "query_string": b"",
+        "scheme": "http",
+        "root_path": "",
+        "headers": [(b"host", HOST.encode()), *((k.encode(), v.encode()) for k, v in headers.items())],
+    }
+    await home.face.app(scope, receive, send)
+    (status,) = statuses
+    return status
+
+
+@pytest.mark.parametrize("length", ["2001", "99999999999999999999999999", "-1", "1e3", "²"])
+async def test_a_body_that_says_it_is_too_large_is_not_read(home: House, length: str) -> None:
+    """413 by Content-Length alone, also for a length that is none."""
+
+    async def receive() -> Any:
+        raise AssertionError("the body was read")
+
+    assert await call(home, receive, {"content-length": length}) == 413
+
+
+async def test_a_body_that_does_not_say_its_size_is_cut_off(home: House) -> None:
+    """413 as soon as more has come than the limit, with and without a Content-Length that lies; the rest is not read."""
+    for headers in ({}, {"content-length": "5"}):
+        parts = 0
+
+        async def receive() -> Any:
+            nonlocal parts
+            parts += 1
+            return {"type": "http.request", "body": b"x" * 900, "more_body": True}
+
+        assert await call(home, receive, headers) == 413
+        assert parts == 3
+
+
+def test_a_body_that_does_not_come_is_given_up() -> None:
+    """408 when the body's time is over, whether nothing comes or a byte now and then."""
+
+    async def story(home: House) -> list[int]:
+        async def never() -> Any:
+            await asyncio.get_running_loop().create_future()
+
+        async def drip() -> Any:
+            loop = asyncio.get_running_loop()
+            come = loop.create_future()
+            loop.call_later(1.0, come.set_result, None)
+            await come
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        return [await call(home, never, {}), await call(home, drip, {})]
+
+    assert on_virtual_time(story) == [408, 408]
+
+
+async def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(home: House) -> None:
+    """Half a body and a disconnect: nothing is owed, and its place is free again."""
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    for _ in range(LIMITS.in_flight_max + 1):
+        assert await call(home, receive, {}) == 499
+    assert (await home.post(signed([event(5)]))).status_code == 200
+
+
+def test_one_connection_cannot_hold_all_hands() -> None:
+    """429 beyond the limit of deliveries at the same time, with a time to come again; the next is taken when one has ended."""
+
+    async def story(home: House) -> tuple[list[int], int, str]:
+        async def never() -> Any:
+            await asyncio.get_running_loop().create_future()
+
+        slow = [asyncio.ensure_future(call(home, never, {})) for _ in range(LIMITS.in_flight_max)]
+        turn = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(1.0, turn.set_result, None)
+        await turn
+        answer = await home.post(signed([event()]))
+        statuses = [await one for one in slow]
+        return (
+            statuses,
+            (await home.post(signed([event()]))).status_code,
+            f"{answer.status_code} {answer.headers['retry-after']}",
+        )
+
+    assert on_virtual_time(story) == ([408, 408], 200, "429 1")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        LedgerBusy("ledger.busy", "busy"),
+        EnvironmentFault("ledger.unreachable", "away"),
+        EnvironmentFault("ledger.outcome-unknown", "nobody knows"),
+    ],
+)
+async def test_nothing_is_acknowledged_that_the_ledger_has_not(
+    home: House, fault: LedgerBusy | EnvironmentFault
+) -> None:
+    """503 with a time to come again while the ledger is away or nobody knows; the same delivery then is taken."""
+    home.away.fault = fault
+    answer = await home.post(signed([event(512)]))
+    assert (answer.status_code, answer.json(), answer.headers["retry-after"]) == (503, {"error": fault.code}, "5")
+    home.away.fault = None
+    assert (await home.post(signed([event(512)]))).status_code == 200
+    assert await home.heard() == ["512"]
+
+
+def test_a_ledger_that_is_too_slow_is_not_waited_for() -> None:
+    """503 before the CRM loses its patience."""
+
+    async def story(home: House) -> tuple[int, float]:
+        async def slow(*_: object) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        home.away.hear = slow  # type: ignore[attr-defined]
+        answer = await home.post(signed([event()]))
+        return answer.status_code, asyncio.get_running_loop().time()
+
+    assert on_virtual_time(story) == (503, LIMITS.answer_s)
+
+
+async def test_before_the_tenants_are_known_nobody_is_sent_away(home: House) -> None:
+    """503, not 404, while this process has only begun: a CRM would give up on a 404."""
+    home.doors.loaded = False
+    for path in ("/webhooks/acme/main", "/webhooks/nobody/main"):
+        answer = await home.post(signed([event()], path=path), path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_secret_that_is_gone_is_our_fault(home: House) -> None:
+    """503: the delivery may be good, so it is to come again when the secret is back."""
+    finding = Finding(
+        code="config.unresolvable-secret", message="gone", place=Place(file="acme.yaml"), remedy="put it back"
+    )
+    home.doors.fault = ConfigError([finding])
+    answer = await home.post(signed([event()]))
+    assert (answer.status_code, answer.json()) == (503, {"error": "config.unresolvable-secret"})
+
+
+async def test_a_bug_is_answered_500_and_says_no_values(home: House, caplog: pytest.LogCaptureFixture) -> None:
+    """What an adapter raises that it should not is told by its kind and its place, since its words may be a person's."""
+    home.doors.fault = KeyError("ada@corp.example")
+    caplog.set_level(logging.DEBUG)
+    answer = await home.post(signed([event()]))
+    assert answer.status_code == 500
+    told = json.dumps([record.__dict__ for record in caplog.records], default=str)
+    assert "KeyError" in told
+    assert "ada@corp.example" not in told + answer.text
+
+
+async def test_too_many_records_collapse_into_one_hint(home: House) -> None:
+    """Beyond the named limit a connection's notices become one about any record; what comes later is told apart again."""
+    for start in range(0, 120, 40):
+        delivery = signed([event(1000 + number) for number in range(start, start + 12)])
+        assert (await home.post(delivery)).status_code == 200
+    assert len(await home.heard()) == 36
+    for start in range(200, 300, 10):
+        await home.post(signed([event(1000 + number) for number in range(start, start + 10)]))
+    heard = await home.heard()
+    assert heard[0] == ""
+    assert len(heard) <= LIMITS.notices_max + 1
+
+
+async def test_the_log_has_one_line_a_delivery_and_nothing_of_it(home: House, caplog: pytest.LogCaptureFixture) -> None:
+    """Route, status, time, tenant where there is one, code; never a body, a signature, a query or a made-up path."""
+    caplog.set_level(logging.DEBUG, logger="sales_crm_bridge")
+    path = "/webhooks/acme/main?secret=in-the-query"
+    body, headers = signed([event(987654321)], path=path)
+    await home.post((body, headers), path)
+    await home.post(signed([event()], path="/webhooks/an-invented-name/x"), "/webhooks/an-invented-name/x")
+    await home.client.get("/healthz")
+    lines = [record for record in caplog.records if getattr(record, "event", "").startswith("http.")]
+    assert [(line.event, line.route) for line in lines] == [  # type: ignore[attr-defined]
+        ("http.request", "/webhooks/{tenant}/{connection}"),
+        ("http.request", "/webhooks/{tenant}/{connection}"),
+        ("http.probe", "/healthz"),
+    ]
+    assert [(line.status, line.tenant) for line in lines[:2]] == [(200, "acme"), (404, "")]  # type: ignore[attr-defined]
+    told = json.dumps([record.__dict__ for record in caplog.records], default=str)
+    for secret in ("987654321", headers["x-hubspot-signature-v3"], "in-the-query", "an-invented-name"):
+        assert secret not in told
