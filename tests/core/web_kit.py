@@ -101,7 +101,7 @@ class House:
         self.meter = Meter()
         self.kafka = ""
         self.face = Face(
-            ledger=self.away,  # type: ignore[arg-type]
+            ledger=self.away,
             clock=self.clock,
             inside=self.inside,
             doors=self.doors,
