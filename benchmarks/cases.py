@@ -19,7 +19,8 @@ from benchmarks import floor
 from benchmarks.bridge import ledger_at, postgres, settings_in, worker
 from benchmarks.measuring import Measured, measured
 from sales_crm_bridge import contract, gate
-from sales_crm_bridge.intake import Intaker, Tenancy
+from sales_crm_bridge.admission import Tenancy
+from sales_crm_bridge.intake import Intaker
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings
 from sales_crm_bridge.model import Operation, Owner
 from sales_crm_bridge.relay import Relay

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 import msgspec
 
 from sales_crm_bridge import contract, gate
+from sales_crm_bridge.admission import admit
 from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy, PlaceMoved
 from sales_crm_bridge.model import Assigned, Batch, OutOfRange, Placed, Revoked, SourceFault
 from sales_crm_bridge.observer import NOBODY
-from sales_crm_bridge.state import DeadLetter, Gap, InboxRow, Intake, NewCommand
+from sales_crm_bridge.state import DeadLetter, Gap, InboxRow, Intake
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from sales_crm_bridge.gate import Ownership
+    from sales_crm_bridge.admission import Tenancy
     from sales_crm_bridge.model import IntentRecord, TopicPartition
     from sales_crm_bridge.observer import Observer
     from sales_crm_bridge.ports import Clock, IntentSource, Ledger
@@ -29,14 +30,6 @@ log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
 GAP_FEED = "intents"
-
-
-class Tenancy(msgspec.Struct, frozen=True):
-    """Who is served now: who owns each tenant's leads and since when, and the number of each one's connection."""
-
-    ownership: Mapping[str, Ownership]
-    conns: Mapping[str, int]
-    earliest_us: int
 
 
 class Intaker:
@@ -138,19 +131,12 @@ class Intaker:
             if isinstance(intent, contract.Unreadable):
                 dead.append(self._dead_letter(record, intent, now_us))
                 continue
-            decision = gate.decide(tenancy.ownership, intent.tenant_id, intent.name, intent.occurred_us)
-            if isinstance(decision, gate.NotOurs):
-                self.passed_over[decision.reason] += 1
+            row = admit(tenancy, intent)
+            if isinstance(row, gate.NotOurs):
+                self.passed_over[row.reason] += 1
                 self._observer.intents("passed_over", 1)
                 continue
-            command = NewCommand(
-                conn=tenancy.conns[intent.tenant_id],
-                lead_id=intent.aggregate_id,
-                operation=intent.operation,
-                payload=intent.value,
-                occurred_us=intent.occurred_us,
-            )
-            rows.append(InboxRow(tenant=intent.tenant_id, message_id=intent.message_id, command=command))
+            rows.append(row)
         return Intake(rows=rows, dead=dead, offsets=offsets, now_us=now_us)
 
     def _dead_letter(self, record: IntentRecord, why: contract.Unreadable, now_us: int) -> DeadLetter:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sales_crm_bridge import contract, gate, observe, wiring
+from sales_crm_bridge import contract, fronts, gate, observe, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.errors import (
     Bug,
@@ -32,12 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from sales_crm_bridge.ports import Ledger, SpanSink
+    from sales_crm_bridge.rpc import RpcServer
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.tenants import Tenant
     from sales_crm_bridge.web import Face
 
 log = logging.getLogger(__name__)
+
+
+CALLS_SHARE = 0.2
+"""Of the drain limit, what calls under way have to end."""
 
 
 def kafka_settings(settings: Settings) -> KafkaSettings:
@@ -84,10 +89,12 @@ async def ledger_of(settings: Settings, *, migrate: bool = False) -> AsyncIterat
 # --- run --------------------------------------------------------------------------------------------------------------
 
 
-def service_of(settings: Settings, ledger: Ledger, spans: SpanSink | None = None) -> tuple[Service, Face]:
+def service_of(
+    settings: Settings, ledger: Ledger, spans: SpanSink | None = None
+) -> tuple[Service, Face, RpcServer | None]:
     """The whole service on the real world: its clock and chance, its sockets, and the Kafka that the settings name.
 
-    Beside it what it shows over HTTP, not yet served.
+    Beside it what it shows over HTTP and what answers calls (None: the settings have it off), neither of them served yet.
     """
     meter = Meter()
     outside = wiring.Outside(
@@ -99,8 +106,11 @@ def service_of(settings: Settings, ledger: Ledger, spans: SpanSink | None = None
         observer=meter,
     )
     sink = facts_of(settings)
-    service = wiring.assemble(settings, outside, source=KafkaIntents(kafka_settings(settings)), sink=sink)
-    return service, wiring.face_of(settings, outside, service, meter, sink.answers)
+    roster = wiring.roster_of(settings, outside)
+    source = KafkaIntents(kafka_settings(settings))
+    service = wiring.assemble(settings, outside, source=source, sink=sink, roster=roster)
+    face = fronts.face_of(settings, outside, service, meter, sink.answers)
+    return service, face, fronts.calls_of(settings, outside, roster)
 
 
 @asynccontextmanager
@@ -143,26 +153,28 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     if not settings.ledger_address().startswith("sqlite:"):
         await check_ledger(settings)
     async with spans_of(settings) as spans, ledger_of(settings) as ledger:
-        service, face = service_of(settings, ledger, spans)
+        service, face, calls = service_of(settings, ledger, spans)
         async with serve(face.app, settings.web.host, settings.port_http) as (port, serving):
             log.info("listening for HTTP", extra={"event": "http.listening", "port": port})
-            beating = asyncio.create_task(face.pulse.beat(), name="pulse")
             working = asyncio.create_task(service.run(), name="service")
+            beside = [asyncio.create_task(face.pulse.beat(), name="pulse")]
+            if calls is not None:
+                beside.append(asyncio.create_task(calls.run(), name="calls"))
             stopping = asyncio.create_task(stop.wait(), name="signal")
-            parts = (working, beating, serving)
-            await first((*parts, stopping))
-            broken = not stopping.done() and not working.done()
+            await first((working, serving, *beside, stopping))
+            broken = [part for part in (serving, *beside) if part.done() and not stopping.done()]
             # Unready at once, but still listening: what a CRM delivers while the work is drained is taken in for the next process.
             service.stop()
             try:
+                if calls is not None:
+                    await calls.drain(settings.service.drain_s * CALLS_SHARE)
                 await working
             finally:
-                await end((stopping, beating))
-            if broken:
-                for part in (beating, serving):
-                    if part.done() and not part.cancelled():
-                        part.result()
-                raise Bug("bug.part-ended", "the HTTP side ended by itself")
+                await end((stopping, *beside))
+            for part in broken:
+                if not part.cancelled():
+                    part.result()
+                raise Bug("bug.part-ended", f"{part.get_name()} ended by itself")
 
 
 async def migrate(settings: Settings) -> list[str]:

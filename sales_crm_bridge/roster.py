@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sales_crm_bridge import contract, gate, tenants
+from sales_crm_bridge.admission import Tenancy
 from sales_crm_bridge.errors import Finding, Place
 from sales_crm_bridge.findings import finding
-from sales_crm_bridge.intake import Tenancy
 from sales_crm_bridge.observe import lease_name
 from sales_crm_bridge.state import Refusal, TenantRow
 from sales_crm_bridge.units import time_text
@@ -54,6 +54,11 @@ class Roster:
         self._turn = asyncio.Lock()
         self._refused_us: dict[Finding, int] = {}
         self.findings: Sequence[Finding] = ()
+
+    @property
+    def holder(self) -> str:
+        """The process in whose name it works."""
+        return self._holder
 
     def tenants(self) -> Mapping[str, Tenant]:
         """The tenants in force, by name."""

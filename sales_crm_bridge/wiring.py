@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sales_crm_adapters import CATALOGUE
 
 from sales_crm_bridge import contract
+from sales_crm_bridge.answering import Answerer
 from sales_crm_bridge.crm_http import HostRules, HttpxTransport, NotSent, Rim, Seal, Terms, sockets
 from sales_crm_bridge.desk import Desk, PushRules
 from sales_crm_bridge.errors import ConnectionStopped
@@ -27,16 +27,14 @@ from sales_crm_bridge.roster import Roster
 from sales_crm_bridge.service import Limits, Service
 from sales_crm_bridge.tenants import secrets_of
 from sales_crm_bridge.tracing import Tracer
-from sales_crm_bridge.web import Door, DoorLimits, Face, Meter
 from sales_crm_bridge.worker import Worker
 from sales_crm_bridge.world import RealDice
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from sales_crm_bridge.crm_http import Exchange, RimState
-    from sales_crm_bridge.errors import Finding
-    from sales_crm_bridge.model import Account, Hook, Notice
+    from sales_crm_bridge.crm_http import Exchange
+    from sales_crm_bridge.model import Account
     from sales_crm_bridge.observer import Observer
     from sales_crm_bridge.ports import Clock, CrmAdapter, Dice, FactSink, IntentSource, Ledger, SpanSink, Transport
     from sales_crm_bridge.settings import Settings
@@ -234,7 +232,8 @@ class Crew:
         async def greet() -> None:
             rim.learn(verify(tenant, await rim.converse(adapter.check(), purpose="check")))
 
-        return Worker(desk, still, greet, rim.close, rim.state)
+        seal = answer_seal(settings, tenant)
+        return Worker(desk, still, greet, rim.close, rim.state, Answerer(desk, seal.close) if seal else None)
 
 
 def verify(tenant: Tenant, account: Account) -> Account:
@@ -274,18 +273,35 @@ def pace_of(tenant: Tenant, settings: Settings) -> Pace:
     )
 
 
-def assemble(settings: Settings, outside: Outside, *, source: IntentSource | None, sink: FactSink) -> Service:
-    """The whole service, ready to run."""
-    crew = Crew(settings, outside)
-    holder = outside.dice.name()
-    roster = Roster(
+def answer_seal(settings: Settings, tenant: Tenant) -> Seal | None:
+    """What closes the leads that are read for calls while they are in the ledger; None: no key, so none is read."""
+    key = settings.seal_key
+    bound_to = f"{tenant.tenant}/{tenant.connection.name}/answer"
+    return Seal((key.get_secret_value(),), bound_to=bound_to) if key is not None else None
+
+
+def roster_of(settings: Settings, outside: Outside) -> Roster:
+    """The tenants in force."""
+    return Roster(
         folder=Path(settings.tenants.folder),
         catalogue=CATALOGUE,
         ledger=outside.ledger,
         clock=outside.clock,
-        hire=crew.hire,
-        holder=holder,
+        hire=Crew(settings, outside).hire,
+        holder=outside.dice.name(),
     )
+
+
+def assemble(
+    settings: Settings,
+    outside: Outside,
+    *,
+    source: IntentSource | None,
+    sink: FactSink,
+    roster: Roster | None = None,
+) -> Service:
+    """The whole service, ready to run. ``roster``: one that others share."""
+    roster = roster or roster_of(settings, outside)
     intaker = (
         Intaker(
             outside.ledger,
@@ -301,7 +317,7 @@ def assemble(settings: Settings, outside: Outside, *, source: IntentSource | Non
     )
     return Service(
         roster=roster,
-        keeper=Keeper(outside.ledger, outside.clock, holder, settings.lease.ttl_s),
+        keeper=Keeper(outside.ledger, outside.clock, roster.holder, settings.lease.ttl_s),
         ledger=outside.ledger,
         clock=outside.clock,
         source=source,
@@ -325,96 +341,4 @@ def limits_of(settings: Settings) -> Limits:
         keep_inbox_s=settings.retention.inbox_s,
         keep_runs_s=settings.retention.runs_s,
         forget_batch=settings.retention.rows_max,
-    )
-
-
-# --- the face ---------------------------------------------------------------------------------------------------------
-
-
-class Doors:
-    """Where deliveries for each connection are understood: its adapter, made anew when its file changes, and its secrets.
-
-    Secrets are read for each delivery, so a rotated one holds at once.
-    """
-
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
-        self._adapters: dict[str, tuple[str, CrmAdapter]] = {}
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the tenants in force are known."""
-        return self._roster.loaded
-
-    def find(self, tenant: str, connection: str) -> Door | None:
-        """The door of a connection in force."""
-        found = self._roster.connection(tenant, connection)
-        if found is None:
-            return None
-        known, conn = found
-
-        def understand(hook: Hook) -> Sequence[Notice]:
-            return self._adapter(known).notices(hook, secrets_of(known))
-
-        return Door(conn=conn, understand=understand)
-
-    def _adapter(self, tenant: Tenant) -> CrmAdapter:
-        digest, adapter = self._adapters.get(tenant.tenant, ("", None))
-        if adapter is None or digest != tenant.digest:
-            adapter = adapter_of(tenant)
-            self._adapters[tenant.tenant] = (tenant.digest, adapter)
-        return adapter
-
-
-class Inside:
-    """What the face shows of a service."""
-
-    def __init__(self, service: Service, roster: Roster) -> None:
-        self._service = service
-        self._roster = roster
-
-    @property
-    def draining(self) -> bool:
-        """Whether it was asked to stop."""
-        return self._service.draining
-
-    @property
-    def findings(self) -> Sequence[Finding]:
-        """Problems of the tenants' files that are refused."""
-        return self._roster.findings
-
-    @property
-    def rims(self) -> Mapping[tuple[str, str], RimState]:
-        """How the CRMs are found that this process works for."""
-        names = {lease: self._roster.tenants()[tenant] for lease, tenant in self._roster.leases().items()}
-        return {
-            (names[lease].tenant, names[lease].connection.name): worker.rim()
-            for lease, worker in self._service.workers.items()
-            if lease in names
-        }
-
-
-def face_of(
-    settings: Settings, outside: Outside, service: Service, meter: Meter, kafka: Callable[[], Awaitable[str]]
-) -> Face:
-    """The HTTP side of ``service``; ``kafka`` asks Kafka (a code, "" when it answers)."""
-    web = settings.web
-    roster = service.roster
-    assert isinstance(roster, Roster)
-    return Face(
-        ledger=outside.ledger,
-        clock=outside.clock,
-        inside=Inside(service, roster),
-        doors=Doors(roster),
-        meter=meter,
-        limits=DoorLimits(
-            public_url=web.public_url,
-            body_bytes_max=web.body_bytes_max,
-            body_timeout_s=web.body_timeout_s,
-            answer_s=web.answer_s,
-            in_flight_max=web.in_flight_max,
-            notices_max=web.notices_max,
-        ),
-        kafka=kafka,
-        version=installed_version("sales-crm-bridge"),
     )

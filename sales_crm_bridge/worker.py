@@ -20,12 +20,13 @@ from sales_crm_bridge.errors import (
 from sales_crm_bridge.observe import glance
 from sales_crm_bridge.pull import Puller
 from sales_crm_bridge.push import Pusher
-from sales_crm_bridge.state import Glance, bell_commands, bell_notices
+from sales_crm_bridge.state import Glance, bell_commands, bell_inquiries, bell_notices
 from sales_crm_bridge.tasks import end, first
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from sales_crm_bridge.answering import Answerer
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.rim.terms import RimState
     from sales_crm_bridge.state import Fence
@@ -42,10 +43,10 @@ PAUSE_MAX_S = 900.0
 class Worker:
     """Runs push and pull of one connection under ``desk.fence`` until ``stop`` is called or the lease is lost.
 
-    The two run beside each other and fail apart: what stops pull does not cut off a write. ``still`` tells whether the fence may
+    They run beside each other and fail apart: what stops pull does not cut off a write. ``still`` tells whether the fence may
     still be acted under; ``greet`` makes sure that the account is the right one, before any work; ``close`` lets go of its
-    connections; ``rim`` tells how it finds the CRM. A fault that a person must mend is written down and tried again with a
-    growing pause; a fault of one connection never leaves this worker.
+    connections; ``rim`` tells how it finds the CRM; ``answerer`` reads the leads that calls ask for. A fault that a person must
+    mend is written down and tried again with a growing pause; a fault of one connection never leaves this worker.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Worker:
         greet: Callable[[], Awaitable[None]],
         close: Callable[[], Awaitable[None]],
         rim: Callable[[], RimState],
+        answerer: Answerer | None = None,
     ) -> None:
         self._desk = desk
         self._still = still
         self._greet = greet
         self._close = close
         self.rim = rim
+        self._answerer = answerer
         self._glanced: tuple[bytes, int] = (b"", 0)
         self._stopping = asyncio.Event()
         self._said: tuple[str, str] = ("", "")
@@ -88,13 +91,14 @@ class Worker:
                 return
             pushing = asyncio.create_task(self._lane("push", self._pushing), name=f"push {self._desk.tenant}")
             pulling = asyncio.create_task(self._lane("pull", self._pulling), name=f"pull {self._desk.tenant}")
+            answering = asyncio.create_task(self._lane("answer", self._answering), name=f"answer {self._desk.tenant}")
             try:
-                await first((pushing, pulling))
+                await first((pushing, pulling, answering))
                 self._stopping.set()
-                # Push ends after its step; pull only reads and commits, so it may be cut off at once.
+                # Push ends after its step; the others only read and commit, so they may be cut off at once.
                 await asyncio.wait((pushing,))
             finally:
-                await end((pushing, pulling))
+                await end((pushing, pulling, answering))
         finally:
             await self._close()
 
@@ -165,6 +169,14 @@ class Worker:
             if idle_s > 0:
                 await self._wait(bell_notices(self._desk.conn), min(idle_s, IDLE_MAX_S))
 
+    async def _answering(self) -> None:
+        desk = self._desk
+        while self._on():
+            busy = self._answerer is not None and await self._answerer.step()
+            self._fault.pop("answer", None)
+            if not busy:
+                await self._wait(bell_inquiries(desk.conn), IDLE_MAX_S)
+
     async def _wait(self, bell: str, seconds: float) -> None:
         """Until the bell ("" none) rings, time is over, or the worker is asked to stop."""
         ringing = asyncio.ensure_future(
@@ -223,7 +235,7 @@ class Worker:
         """Write down how the connection is, where that has changed."""
         desk = self._desk
         await self._glance()
-        lanes = [self._fault[lane] for lane in ("greeting", "push", "pull") if lane in self._fault]
+        lanes = [self._fault[lane] for lane in ("greeting", "push", "pull", "answer") if lane in self._fault]
         faults = [*lanes, *(fault for fault in (self.pusher.trouble, self.puller.trouble) if fault is not None)]
         worst = min(faults, key=lambda fault: _GRAVITY.get(type(fault), 0), default=None)
         state = "ok" if worst is None else _STATES.get(type(worst), "stopped")

@@ -1,9 +1,22 @@
 """The Sales contract as the bridge speaks it. Every rule is read from the descriptors; the messages themselves are here too.
 
-In: ``read_intent``, ``decode_command``. Out: ``FactPage`` or ``publication``, then ``outgoing``. For clients of the domain and
-for tests: ``intent``, ``record_of``, ``read``. No function takes a topic; ``FACT_TOPIC`` is the only one that is written to.
+In: ``read_intent``, ``decode_command``; by calls ``METHODS``, ``intent_of``. Out: ``FactPage`` or ``publication``, then
+``outgoing``. For clients of the domain and for tests: ``intent``, ``record_of``, ``read``. No function takes a topic;
+``FACT_TOPIC`` is the only one that is written to.
 """
 
+from sales_crm_bridge.contract.calls import (
+    GET_LEAD,
+    METHODS,
+    SERVICE,
+    CommandRequest,
+    CommandResponse,
+    Method,
+    check_read,
+    command_answer,
+    intent_of,
+    lead_answer,
+)
 from sales_crm_bridge.contract.descriptors import (
     ENVELOPES,
     FACT_TOPIC,
@@ -47,6 +60,7 @@ from sales_crm_bridge.contract.records import (
 )
 from sales_crm_bridge.contract.times import parse_rfc3339, rfc3339, set_time, us_of
 from sales_crm_bridge.contract.wire import Framing
+from sales_crm_bridge.pb import POOL
 from sales_crm_bridge.pb.facts_pb2 import SalesDomainFact
 from sales_crm_bridge.pb.integration_facts_pb2 import (
     CrmChangeKind,
@@ -88,20 +102,28 @@ from sales_crm_bridge.pb.intents_pb2 import (
 )
 from sales_crm_bridge.pb.opportunity_pb2 import Lead
 from sales_crm_bridge.pb.process_facts_pb2 import SalesProcessFact
+from sales_crm_bridge.pb.sales_command_service_pb2 import CommandState, GetLeadRequest, GetLeadResponse
 from sales_crm_bridge.pb.sales_pb2 import AccountRef, ActorRef, ContactRef, LeadStatus, Money
 
 __all__ = [
     "ENVELOPES",
     "FACT_TOPIC",
+    "GET_LEAD",
     "INTENT_TOPIC",
     "LEAD_FIELDS",
+    "METHODS",
     "OPERATIONS",
     "OURS",
+    "POOL",
     "PRODUCER",
     "REVISABLE",
     "SCHEMA_VERSION",
+    "SERVICE",
     "AccountRef",
     "ActorRef",
+    "CommandRequest",
+    "CommandResponse",
+    "CommandState",
     "ContactRef",
     "CreateLeadRequested",
     "CrmChangeKind",
@@ -136,11 +158,14 @@ __all__ = [
     "ExternalRef",
     "FactPage",
     "Framing",
+    "GetLeadRequest",
+    "GetLeadResponse",
     "Headers",
     "Intent",
     "Lead",
     "LeadCommand",
     "LeadStatus",
+    "Method",
     "Money",
     "ObservedPage",
     "Publication",
@@ -155,12 +180,16 @@ __all__ = [
     "Unreadable",
     "Variant",
     "Violation",
+    "check_read",
+    "command_answer",
     "decode_command",
     "envelope_of",
     "fact_id",
     "intent",
+    "intent_of",
     "is_revisable",
     "key_of",
+    "lead_answer",
     "lead_id_for",
     "outgoing",
     "parse_rfc3339",

@@ -32,6 +32,9 @@ SPEC_VERSION = "1.0"
 _VARIANTS_FROM = 10
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:[-+][0-9A-Za-z.+-]+)?", re.ASCII)
 _VERSION_CHARS_MAX = 64
+TEXT_BYTES_MAX = 512
+"""Bytes in UTF-8 of a required text. An index of a PostgreSQL ledger takes no key of more than 2,704 bytes, so one id that is
+longer would hold up every intent behind it."""
 
 Headers = list[tuple[str, bytes]]
 
@@ -124,6 +127,16 @@ def _validate(rules: Envelope[E], envelope: E) -> list[Violation]:
         )
         for path in rules.required_fields
         if "\0" in str(_at(envelope, path))
+    ]
+    found += [
+        Violation(
+            path=path,
+            code="contract.bad-text",
+            message=f"is longer than {TEXT_BYTES_MAX} bytes",
+            remedy=f"shorten {path}",
+        )
+        for path in rules.required_fields
+        if isinstance(text := _at(envelope, path), str) and len(text.encode()) > TEXT_BYTES_MAX
     ]
     meta = _meta(envelope)
     if meta.HasField("occurred_at") and not times.is_valid(meta.occurred_at):

@@ -180,7 +180,7 @@ async def stage() -> AsyncIterator[tuple[Stage, asyncio.Task[None]]]:
             settings = deployment(folder, address, kafka.servers, portal.account.token)
             (tenant,) = operate.tenants_of(settings)
             async with operate.ledger_of(settings) as ledger:
-                service, _ = operate.service_of(settings, ledger)
+                service, _, _ = operate.service_of(settings, ledger)
                 running = asyncio.create_task(service.run(), name="service")
                 try:
                     yield (

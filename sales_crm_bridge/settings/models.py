@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from sales_crm_bridge.problems import Seconds, Strict, several
 from sales_crm_bridge.secret_refs import REFERENCE_PATTERN, SecretMissing, is_reference, reference
+from sales_crm_bridge.settings.calls import Rpc
 
 PREFIX = "SALES_CRM_BRIDGE_"
 DAY_S = 86_400.0
@@ -382,6 +383,7 @@ class Settings(BaseSettings):
     relay: Relay = Relay()
     http: Http = Http()
     web: Web = Web()
+    rpc: Rpc = Rpc()
     retention: Retention = Retention()
     log: Log = Log()
     telemetry: Telemetry = Telemetry()

@@ -1,0 +1,13 @@
+"""Intents by calls: the Lead methods of the command service over gRPC, through the same gate and inbox as the topic.
+
+``RpcServer`` listens, ``Counter`` takes commands and reads leads, ``Doorkeeper`` knows the callers. docs/rpc.md tells how a client
+calls, docs/decisions/0009-intents-by-rpc.md why it is as it is.
+"""
+
+from sales_crm_bridge.rpc.asking import Asker
+from sales_crm_bridge.rpc.counter import Counter
+from sales_crm_bridge.rpc.credentials import findings_of_files
+from sales_crm_bridge.rpc.identity import Doorkeeper
+from sales_crm_bridge.rpc.server import RpcServer
+
+__all__ = ["Asker", "Counter", "Doorkeeper", "RpcServer", "findings_of_files"]

@@ -1,0 +1,318 @@
+"""The counter where callers are served: commands are taken in, leads are read, everything else is told whose it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections import Counter as Counts
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from sales_crm_bridge import contract, gate
+from sales_crm_bridge.admission import admit, serves
+from sales_crm_bridge.contract import CommandRequest, CommandResponse, GetLeadRequest, GetLeadResponse, Intent, Method
+from sales_crm_bridge.errors import BridgeError, EnvironmentFault, LedgerBusy
+from sales_crm_bridge.model import Owner
+from sales_crm_bridge.rpc.statuses import Refused, abort, refused_for
+from sales_crm_bridge.state import CommandState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from google.protobuf.message import Message
+
+    from sales_crm_bridge.admission import Booker, Tenancy
+    from sales_crm_bridge.ports import Clock, Ledger
+    from sales_crm_bridge.rpc.asking import Asker
+    from sales_crm_bridge.rpc.identity import Caller, Doorkeeper
+    from sales_crm_bridge.settings.calls import Rpc
+    from sales_crm_bridge.state import Known
+
+    Context = grpc.aio.ServicerContext[bytes, Message]
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0
+"""When a caller should come again who could not be served now."""
+
+SETTLE_LOOK_S = 0.2
+"""Pause between two looks whether a lead's commands are carried out."""
+
+NOT_FOUND = frozenset({"lead-unknown-in-crm", "lead-removed", "lead-merged"})
+_REASONED = (CommandState.PARKED, CommandState.REFUSED)
+
+
+class Counter:
+    """Serves calls. ``unseal`` opens an answer of the holder about a lead of a tenant.
+
+    ``calls``: how many calls of each method ended with which status, by (method, status).
+    """
+
+    def __init__(
+        self,
+        settings: Rpc,
+        *,
+        door: Doorkeeper,
+        booker: Booker,
+        asker: Asker,
+        ledger: Ledger,
+        clock: Clock,
+        tenancy: Callable[[], Tenancy],
+        unseal: Callable[[str, bytes], bytes],
+    ) -> None:
+        self._settings = settings
+        self._door = door
+        self._booker = booker
+        self._asker = asker
+        self._ledger = ledger
+        self._clock = clock
+        self._tenancy = tenancy
+        self._unseal = unseal
+        self._seats: Counts[str] = Counts()
+        self.calls: Counts[tuple[str, str]] = Counts()
+
+    async def serve(self, method: Method, sent: bytes, context: Context) -> Message:
+        """One call of ``method``, from its request's bytes to its response or status."""
+        status = grpc.StatusCode.OK
+        try:
+            return await self._serve(method, sent, context)
+        except Refused as refused:
+            status = refused.status
+            log.info(
+                "a call was refused",
+                extra={
+                    "event": "call.refused",
+                    "code": refused.reason,
+                    "method": method.name,
+                    "status": status.name,
+                },
+            )
+            await abort(context, refused)
+        except asyncio.CancelledError:
+            status = grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            self.calls[method.name, status.name] += 1
+
+    async def _serve(self, method: Method, sent: bytes, context: Context) -> Message:
+        ours = True
+        try:
+            caller = self._door.admit(tuple(context.invocation_metadata() or ()), context.auth_context())
+            _need_a_lead_method(method)
+            request = _read_request(method, sent)
+            limit_s, ours = self._limit_s(context)
+            with self._seat(request.context.tenant_id):
+                async with asyncio.timeout(limit_s):
+                    if isinstance(request, GetLeadRequest):
+                        return await self._read(caller, request, self._clock.now_us() + round(limit_s * 0.9e6))
+                    return await self._command(method, caller, request, context)
+        except TimeoutError:
+            raise Refused(
+                # A client that set the limit itself does not want the call made again by its library.
+                grpc.StatusCode.UNAVAILABLE if ours else grpc.StatusCode.DEADLINE_EXCEEDED,
+                "rpc.timed-out",
+                "the call could not be served in its time; a command may have been taken: the same key asks again",
+                retry_s=AGAIN_S,
+            ) from None
+        except (LedgerBusy, EnvironmentFault) as fault:
+            raise Refused(grpc.StatusCode.UNAVAILABLE, fault.code, fault.message, retry_s=AGAIN_S) from fault
+        except (Refused, asyncio.CancelledError):
+            raise
+        except Exception as fault:  # noqa: BLE001 - one call's fault is that call's alone; it is said aloud
+            # A foreign message can hold a person's data: say what and where, not with which values.
+            code = fault.code if isinstance(fault, BridgeError) else "bug.rpc"
+            where = "".join(
+                f"\n  {one.filename}:{one.lineno} {one.name}" for one in traceback.extract_tb(fault.__traceback__)
+            )
+            log.error(  # noqa: TRY400 - as said
+                "bug in a call of %s: %s%s",
+                method.name,
+                type(fault).__name__,
+                where,
+                extra={"event": "call.bug", "code": code},
+            )
+            raise Refused(grpc.StatusCode.INTERNAL, code, "the bridge has a fault of its own") from None
+
+    def _limit_s(self, context: Context) -> tuple[float, bool]:
+        """Seconds that the call may take, the client's and at most ours, and whether they are ours."""
+        left_s: float | None = context.time_remaining()  # the stubs do not know of a client without a deadline
+        if left_s is None:
+            return self._settings.timeout_s, True
+        return max(0.0, min(left_s, self._settings.timeout_s)), self._settings.timeout_s < left_s
+
+    @contextmanager
+    def _seat(self, tenant: str) -> Iterator[None]:
+        """A place among the calls that are served at the same time; raises ``Refused`` if there is none."""
+        limits = {"": self._settings.in_flight, f"tenant {tenant}": self._settings.in_flight_per_tenant}
+        for name, limit in limits.items():
+            if self._seats[name] >= limit:
+                said = "of this tenant " if name else ""
+                raise Refused(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    "rpc.too-many",
+                    f"too many calls {said}are under way",
+                    retry_s=AGAIN_S,
+                )
+        self._seats.update(limits.keys())
+        try:
+            yield
+        finally:
+            for name in limits:
+                self._seats[name] -= 1
+                if not self._seats[name]:
+                    del self._seats[name]
+
+    # --- commands -----------------------------------------------------------------------------------------------------
+
+    async def _command(
+        self, method: Method, caller: Caller, request: CommandRequest, context: Context
+    ) -> CommandResponse:
+        """Take a command in; comes back when the ledger has it."""
+        _authorize(caller, request.context.tenant_id)
+        _take_over_trace(request, context)
+        intent = contract.intent_of(method, request, caller=caller.name, now_us=self._clock.now_us())
+        if not isinstance(intent, Intent):
+            raise refused_for(intent)
+        row = admit(self._tenancy(), intent)
+        if isinstance(row, gate.NotOurs):
+            # A command that was taken before its tenant's leads changed hands is still ours to tell of.
+            known = await self._ledger.known(intent.tenant_id, intent.message_id)
+            if known is None:
+                raise _not_ours(row)
+            return self._told(method, intent, known)
+        if await self._booker.book(row):
+            log.info(
+                "a command was taken",
+                extra={
+                    "event": "call.command-taken",
+                    "tenant": intent.tenant_id,
+                    "message_id": intent.message_id,
+                    "correlation_id": intent.envelope.meta.correlation_id,
+                    "method": method.name,
+                    "caller": caller.name,
+                },
+            )
+            return contract.command_answer(method, intent.message_id, CommandState.PENDING.value, "")
+        known = await self._ledger.known(intent.tenant_id, intent.message_id)
+        assert known is not None  # it was not new
+        return self._told(method, intent, known)
+
+    def _told(self, method: Method, intent: Intent, known: Known) -> CommandResponse:
+        """Where a command stands that was taken before. Raises ``Refused`` when the key is another command's."""
+        command = known.command
+        if command is None:
+            return contract.command_answer(method, intent.message_id, "forgotten", "")
+        if (command.operation, command.lead_id) != (intent.operation, intent.aggregate_id):
+            raise Refused(
+                grpc.StatusCode.ALREADY_EXISTS,
+                "rpc.key-reused",
+                "the idempotency key is that of another command",
+                facts={"operation": command.operation.value},
+            )
+        reason = command.reason if command.state in _REASONED else ""
+        return contract.command_answer(method, intent.message_id, command.state.value, reason)
+
+    # --- reads --------------------------------------------------------------------------------------------------------
+
+    async def _read(self, caller: Caller, request: GetLeadRequest, until_us: int) -> GetLeadResponse:
+        """Read a lead in the CRM, as the last command left it."""
+        tenant = request.context.tenant_id
+        _authorize(caller, tenant)
+        violations = contract.check_read(request)
+        if violations:
+            raise refused_for(violations)
+        tenancy = self._tenancy()
+        decision = serves(tenancy, tenant, self._clock.now_us())
+        if isinstance(decision, gate.NotOurs):
+            raise _not_ours(decision)
+        conn = tenancy.conns[tenant]
+        await self._settled(conn, request.lead_id, until_us)
+        answer = await self._asker.ask(conn, request.lead_id, until_us)
+        if answer is None:
+            raise Refused(
+                grpc.StatusCode.UNAVAILABLE,
+                "rpc.no-answer",
+                "the lead could not be read in time",
+                facts=await self._connection(conn),
+                retry_s=AGAIN_S,
+            )
+        if not answer.code:
+            return GetLeadResponse.FromString(self._unseal(tenant, answer.lead))
+        if answer.code in NOT_FOUND:
+            facts = {"into_lead_id": answer.said} if answer.code == "lead-merged" and answer.said else {}
+            said = "the lead's record was merged into another" if answer.code == "lead-merged" else answer.said
+            raise Refused(grpc.StatusCode.NOT_FOUND, answer.code, said, facts=facts)
+        if answer.code.endswith("unreadable"):
+            raise Refused(grpc.StatusCode.INTERNAL, answer.code, answer.said)
+        raise Refused(grpc.StatusCode.UNAVAILABLE, answer.code, answer.said, retry_s=AGAIN_S)
+
+    async def _settled(self, conn: int, lead_id: str, until_us: int) -> None:
+        """Come back when no command of the lead is under way; one that waits for a person is not."""
+        while True:
+            open_ = await self._ledger.commands_open(conn, [lead_id])
+            if all(command.state is CommandState.PARKED for command in open_):
+                return
+            if self._clock.now_us() + SETTLE_LOOK_S * 1e6 >= until_us:
+                raise Refused(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "rpc.lead-under-way",
+                    "a command of the lead is still being carried out",
+                    retry_s=AGAIN_S,
+                )
+            await self._clock.sleep(SETTLE_LOOK_S)
+
+    async def _connection(self, conn: int) -> Mapping[str, str]:
+        """How the connection is said to be: why there may be no answer."""
+        row = next((row for row in await self._ledger.connections() if row.conn == conn), None)
+        return {"connection_state": row.state, "connection_code": row.code} if row is not None else {}
+
+
+def _need_a_lead_method(method: Method) -> None:
+    if not method.lead:
+        raise Refused(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "rpc.not-here",
+            f"{method.name} is the Sales domain's: call it there",
+            facts={"owner": Owner.DOMAIN.value, "method": method.name},
+        )
+
+
+def _read_request(method: Method, sent: bytes) -> Any:
+    try:
+        return method.request.FromString(sent)
+    except DecodeError:
+        said = f"these bytes are no {method.request.DESCRIPTOR.full_name}"
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "contract.unreadable", said) from None
+
+
+def _authorize(caller: Caller, tenant: str) -> None:
+    if tenant and not caller.may(tenant):
+        raise Refused(
+            grpc.StatusCode.PERMISSION_DENIED,
+            "rpc.tenant-denied",
+            "the caller may not call for this tenant",
+            facts={"tenant": tenant, "caller": caller.name},
+        )
+
+
+def _not_ours(decision: gate.NotOurs) -> Refused:
+    return Refused(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "rpc.not-ours",
+        "the tenant's leads are the Sales domain's now: call it there",
+        facts={"owner": Owner.DOMAIN.value, "why": decision.reason.value},
+    )
+
+
+def _take_over_trace(request: CommandRequest, context: Context) -> None:
+    """A trace that the client's library put into the metadata counts where the request names none."""
+    if request.context.traceparent:
+        return
+    sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    if "traceparent" in sent:
+        request.context.traceparent = sent["traceparent"]
+        request.context.tracestate = sent.get("tracestate", "")
