@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sales_crm_adapters import hubspot, memory
+from sales_crm_adapters import hubspot, memory, rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sales_crm_bridge.ports import CrmAdapter
 
@@ -30,11 +30,16 @@ class CredentialKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionProblem:
-    """What is wrong with a connection's options, and where: ``path`` below ``options`` (empty: the whole)."""
+    """What is wrong with a connection's options, and where: ``path`` below ``options`` (empty: the whole).
 
-    path: tuple[str, ...]
+    ``code`` is the finding's; ``key``: it is about the last key of the path, not about its value.
+    """
+
+    path: tuple[str | int, ...]
     message: str
     remedy: str
+    code: str = "config.bad-value"
+    key: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +49,8 @@ class CatalogueEntry:
     ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: the name under which its local
     stand-in can be served ("" none). ``forms``: titles and options of the forms in which its capabilities differ. ``rights``: what
     the credentials must allow, and for what. ``options``: the model of its settings; ``build`` makes an adapter of them and of the
-    CRM fields that the mapping reads.
+    CRM fields that the mapping reads. ``lint``: finds what is wrong with options that are more than flat settings, knowing the kind of
+    credentials ("" unknown).
     """
 
     name: str
@@ -56,14 +62,18 @@ class CatalogueEntry:
     rights: tuple[tuple[str, str], ...]
     options: type[msgspec.Struct]
     build: Callable[[Any, Sequence[str]], CrmAdapter]
+    lint: Callable[[Mapping[str, object], str], Iterable[rest.Mistake]] | None = None
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the options, with nothing outside itself."""
-        (whole,), parts = msgspec.json.schema_components([self.options])
-        return dict(parts[self.options.__name__] if "$ref" in whole else whole)
+        (whole,), parts = msgspec.json.schema_components([self.options], ref_template="{name}")
+        written: dict[str, Any] = _written_out(whole, parts)
+        return written
 
-    def problems(self, options: Mapping[str, object]) -> list[OptionProblem]:
-        """Everything that is wrong with these options; empty when they are good."""
+    def problems(self, options: Mapping[str, object], credentials: str = "") -> list[OptionProblem]:
+        """Everything that is wrong with these options; empty when they are good. ``credentials``: the kind of them, if known."""
+        if self.lint is not None:
+            return [OptionProblem(**one._asdict()) for one in self.lint(options, credentials)]
         return list(self._problems(options))
 
     def _problems(self, options: Mapping[str, object]) -> Iterator[OptionProblem]:
@@ -87,6 +97,18 @@ class CatalogueEntry:
     def make(self, options: Mapping[str, object], crm_fields: Sequence[str]) -> CrmAdapter:
         """An adapter for one connection. Raises ``msgspec.ValidationError`` for options that have problems."""
         return self.build(msgspec.convert(dict(options), self.options), crm_fields)
+
+
+def _written_out(schema: Any, parts: Mapping[str, Any]) -> Any:
+    """A schema with every reference replaced by what it leads to; none of ours leads to itself."""
+    if isinstance(schema, list):
+        return [_written_out(member, parts) for member in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        target = _written_out(parts[schema["$ref"]], parts)
+        return {**target, **{name: value for name, value in schema.items() if name != "$ref"}}
+    return {name: _written_out(member, parts) for name, member in schema.items()}
 
 
 def _remedy(schema: Mapping[str, Any]) -> str:
@@ -133,6 +155,27 @@ _ENTRIES = (
         rights=(("leads:read", "read"), ("leads:write", "write")),
         options=memory.Options,
         build=memory.Memory,
+    ),
+    CatalogueEntry(
+        name="rest",
+        title="Any CRM with a REST API, declared in the tenant's file",
+        address="",
+        credentials=tuple(
+            CredentialKind(name=name, title=title, secrets=secrets, optional=("webhook_secret",))
+            for name, title, secrets in (
+                ("token", "a static token in a header", ("token",)),
+                ("basic", "HTTP basic", ("username", "password")),
+                ("refresh_token", "OAuth 2 with a refresh token", ("client_id", "client_secret", "refresh_token")),
+                ("client_credentials", "OAuth 2 with client credentials", ("client_id", "client_secret")),
+                ("login", "a call that yields a token or a session", ("username", "password")),
+            )
+        ),
+        sandbox="",
+        forms=(),
+        rights=(("as the CRM calls them", "read and write leads, and read their definitions if `check.fields` is declared"),),
+        options=rest.Options,
+        build=rest.Rest,
+        lint=rest.lint,
     ),
 )
 

@@ -52,6 +52,8 @@ def _matrix() -> Iterator[str]:
         for title, options in entry.forms:
             name = f"{entry.name} ({title})" if title else entry.name
             columns.append((name, entry.make(options, ()).capabilities))
+    yield "What a declared CRM (`adapter: rest`) can follows from its declaration."
+    yield ""
     yield f"| capability | meaning | {' | '.join(name for name, _ in columns)} |"
     yield f"|---|---|{'---|' * len(columns)}"
     for name, meaning in MEANINGS.items():
@@ -90,6 +92,8 @@ def _crm(entry: CatalogueEntry) -> Iterator[str]:
     for name, option in entry.schema()["properties"].items():
         yield f"| `{name}` | {_values(option)} | {_default(option)} | {option['description']} |"
     yield from ("", "| feed | form | shows | walked by | page |", "|---|---|---|---|---|")
+    if not entry.forms:
+        yield "| as declared | | | | |"
     for title, options in entry.forms:
         for feed in entry.make(options, _probe(options)).feeds():
             yield f"| `{feed.name}` | {title or '–'} | {feed.kind} | {feed.paging} | {feed.page_max} |"
@@ -106,12 +110,16 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _values(option: Mapping[str, Any]) -> str:
+    if "anyOf" in option or option.get("type") in ("object", "array"):
+        return "see the schema"
     if "enum" in option:
         return ", ".join(f"`{value}`" for value in option["enum"])
     return f"text like `{option['pattern']}`" if "pattern" in option else str(option["type"])
 
 
 def _default(option: Mapping[str, Any]) -> str:
+    if "default" not in option:
+        return "required"
     return f"`{option['default']}`" if option["default"] else "–"
 
 

@@ -1,0 +1,104 @@
+"""Who we are at the CRM, which fields it has, and which rights we lack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sales_crm_adapters.rest.answers import UNREADABLE, id_text, parsed
+from sales_crm_adapters.rest.checks import Checks
+from sales_crm_adapters.rest.paths import every, one, path_of
+from sales_crm_adapters.rest.templates import Calls, plain
+from sales_crm_bridge.model import Account, Effect, FieldDefinition, HttpReply
+from sales_crm_bridge.ports import Talk
+
+if TYPE_CHECKING:
+    from sales_crm_adapters.rest.answers import Answers
+    from sales_crm_adapters.rest.options import FieldsCall, Options, Steps
+    from sales_crm_adapters.rest.records import Records
+
+FIELDS_MAX = 10_000
+
+
+class Checker:
+    """Asks what ``check`` declares; with nothing declared, for one page of the list."""
+
+    def __init__(self, options: Options, records: Records, answers: Answers) -> None:
+        self._options = options
+        self._records = records
+        self._answers = answers
+        part = options.check
+        asked = [part.account, part.fields, *part.rights]
+        self._asked = [one for one in asked if one is not None]
+        self._calls = [Calls(one, options.common, Effect.READ) for one in self._asked]
+
+    def check(self) -> Talk[Account]:
+        """See ``ports.CrmAdapter.check``."""
+        calls = tuple(call.call({"names": self._records.names}) for call in self._calls)
+        replies = (yield calls) if calls else ()
+        bodies: dict[int, Any] = {}
+        for asked, reply in zip(self._asked, replies, strict=True):
+            assert isinstance(reply, HttpReply)
+            body = parsed(reply.body)
+            if self._answers.meaning(reply).means != "ok" or body is UNREADABLE:
+                raise self._answers.unavailable(reply, "check-refused")
+            bodies[id(asked)] = (body, reply)
+        account_id, name, zone = "", self._options.crm, "UTC"
+        account = self._options.check.account
+        if account is not None:
+            body, reply = bodies[id(account)]
+            account_id = id_text(one(body, path_of(account.id)))
+            if not account_id:
+                raise self._answers.unavailable(reply, "no-account")
+            name = _text(body, account.name) or name
+            zone = _text(body, account.zone) or zone
+        fields = {name: field.definition() for name, field in self._records.fields.items()}
+        if self._options.check.fields is not None:
+            body, reply = bodies[id(self._options.check.fields)]
+            told = self._told(self._options.check.fields, body)
+            if told is None:
+                raise self._answers.unavailable(reply, "no-fields")
+            fields = told
+        return Account(
+            account_id=account_id,
+            name=name,
+            time_zone=zone,
+            fields=fields,
+            calls_per_day=self._options.limits.per_day,
+        )
+
+    def _told(self, part: FieldsCall, body: Any) -> dict[str, FieldDefinition] | None:
+        """The fields that the CRM describes, completed by what the declaration says; None: the answer has none."""
+        found = one(body, path_of(part.records))
+        rows: list[tuple[str, Any]] = []
+        if isinstance(found, dict):
+            rows = [(name, row) for name, row in found.items() if isinstance(row, dict)]
+        elif isinstance(found, list):
+            at = path_of(part.name)
+            rows = [(name, row) for row in found if isinstance(row, dict) and (name := id_text(one(row, at)))]
+        if not rows or len(rows) > FIELDS_MAX:
+            return None
+        writable, unique, required = Checks(part.writable), Checks(part.unique), Checks(part.required)
+        fields: dict[str, FieldDefinition] = {}
+        for bare, row in rows:
+            name = part.prefix + bare
+            own = self._records.field(name)
+            values = every(row, path_of(part.values)) if part.values is not None else ()
+            fields[name] = FieldDefinition(
+                name=name,
+                kind=_text(row, part.kind) or own.option.kind,
+                writable=own.writable and (not writable or writable.hold(row)),
+                unique=own.option.unique or unique.hold(row),
+                required=own.option.required or required.hold(row),
+                options=tuple(plain(value) for value in values if isinstance(value, str | int)) or tuple(own.option.values),
+            )
+        # What the declaration describes by itself is there too; a mapped name below a described one is a part of that field.
+        for name, field in self._records.fields.items():
+            described = name in self._options.record.options or ".".join(field.path[:-1]) in fields or field.path[0] in fields
+            if name not in fields and described:
+                fields[name] = field.definition()
+        return fields
+
+
+def _text(body: Any, place: Steps | None) -> str:
+    found = one(body, path_of(place)) if place is not None else ""
+    return plain(found)[:200] if isinstance(found, str | int) and not isinstance(found, bool) else ""

@@ -1,0 +1,294 @@
+"""Records: from the CRM's JSON to the bridge's values, and from a write's values to what a request carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sales_crm_adapters.rest.answers import id_text
+from sales_crm_adapters.rest.checks import Check, same
+from sales_crm_adapters.rest.options import FieldOption, Id, Times
+from sales_crm_adapters.rest.paths import MISSING, BadPath, Path, Shape, is_plain, path_of, put
+from sales_crm_adapters.rest.templates import Template, plain
+from sales_crm_adapters.rest.times import TimeForm
+from sales_crm_bridge.model import FieldDefinition, LeadState, Raw, Record, Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sales_crm_adapters.rest.options import RecordPart, RemovedList, Steps
+    from sales_crm_bridge.model import Write
+
+REMOVED = b'["removed",'
+"""What a row of a list of removed records begins with where it is no whole record; no record does."""
+
+LIST_SEPARATOR = ";"
+_encode = msgspec.json.Encoder().encode
+
+
+class BadRecord(ValueError):
+    """A record that lacks its id, or tells no time where there should be one."""
+
+
+class Field:
+    """One CRM field, by the name that the mapping gives it."""
+
+    def __init__(self, name: str, part: RecordPart) -> None:
+        option = part.options.get(name, FieldOption())
+        self.name = name
+        self.option = option
+        self.path = path_of(option.read) if option.read is not None else _named(name)
+        self.target = path_of(option.write) if option.write is not None else self.path
+        self.writable = not option.read_only and is_plain(self.target)
+        self._separator = option.separator
+        self._empty = option.empty if option.empty is not None else part.empty
+        self._clear = part.clear if option.clear is msgspec.UNSET else option.clear
+
+    def scalar(self, value: Any) -> Scalar:
+        """A value of the answer as the mapping takes it: a list is one text, anything deeper its JSON."""
+        if value is MISSING or value is None or (self._empty and any(same(value, one) for one in self._empty)):
+            return None
+        if isinstance(value, list):
+            if any(isinstance(member, dict | list) for member in value):
+                return _encode(value).decode()
+            return (self._separator or LIST_SEPARATOR).join(plain(member) for member in value) or None
+        if isinstance(value, dict):
+            return _encode(value).decode()
+        scalar: Scalar = value
+        return scalar
+
+    def wire(self, value: Scalar) -> Any:
+        """A value as it is written."""
+        if value is None:
+            return [] if self._separator else self._clear
+        if self._separator:
+            return [part for part in plain(value).split(self._separator) if part]
+        return value
+
+    def definition(self) -> FieldDefinition:
+        """As far as the declaration tells."""
+        option = self.option
+        return FieldDefinition(
+            name=self.name,
+            kind=option.kind,
+            writable=self.writable,
+            unique=option.unique,
+            required=option.required,
+            options=tuple(option.values),
+        )
+
+
+class Records:
+    """Reads and fills in records of one declaration, for the CRM fields that the mapping reads."""
+
+    def __init__(self, part: RecordPart, crm_fields: Sequence[str], removed: RemovedList | None) -> None:
+        self.fields = {name: Field(name, part) for name in crm_fields}
+        self._part = part
+        self.numbers = isinstance(part.id, Id) and part.id.type == "number"
+        self._modified = moment(part.modified, part)
+        self._created = moment(part.created, part)
+        self.form = self._modified[1] if self._modified else None
+        self._key = path_of(part.key) if part.key is not None else None
+        self._prefix = path_of(part.fields)
+        self._url = Template(part.url) if part.url else None
+        head = self._head_paths(part)
+        self._head = Shape(head)
+        self._id = self._head.reader("id")
+        wanted = dict(head)
+        wanted |= {f"field.{name}": (*self._prefix, *field.path) for name, field in self.fields.items()}
+        wanted |= {"created": self._created[0]} if self._created else {}
+        wanted |= {"key": self._key} if self._key is not None else {}
+        wanted |= {"into": path_of(part.into)} if part.into is not None else {}
+        wanted |= {"merged": path_of(part.merged_ids)} if part.merged_ids is not None else {}
+        wanted |= {f"successor.{kind}": path_of(path) for kind, path in part.successors.items()}
+        self._states = [
+            (state, [(f"state.{state}.{path}", Check(test)) for path, test in tests.items()])
+            for state, tests in (
+                (LeadState.ARCHIVED, part.states.archived),
+                (LeadState.MERGED, part.states.merged),
+                (LeadState.CONVERTED, part.states.converted),
+            )
+            if tests
+        ]
+        wanted |= {name: path_of(name.split(".", 2)[2]) for _, checks in self._states for name, _ in checks}
+        self._whole = Shape(wanted)
+        self._get = {name: self._whole.reader(name) for name in wanted}
+        self._values = [(name, self._get[f"field.{name}"], field.scalar) for name, field in self.fields.items()]
+        self._removed = _Rows(removed, part) if removed is not None and removed.record is not None else None
+        self.removed_state = LeadState.GONE if removed is not None and removed.state == "gone" else LeadState.ARCHIVED
+        names = [path[0] for path in wanted.values() if path]
+        within = [field.path[0] for field in self.fields.values() if field.path]
+        self.names = list(dict.fromkeys(within if self._prefix else names))
+
+    def _head_paths(self, part: RecordPart) -> dict[str, Path]:
+        paths = {"id": path_of(part.id.at if isinstance(part.id, Id) else part.id)}
+        paths |= {"modified": self._modified[0]} if self._modified else {}
+        paths |= {"version": path_of(part.version)} if part.version is not None else {}
+        return paths
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def raw(self, text: bytes | msgspec.Raw, *, removed: bool = False) -> Raw:
+        """A record of a page. Raises ``BadRecord``, or ``msgspec.MsgspecError``, for what is none."""
+        if removed and self._removed is not None:
+            return self._removed.raw(text)
+        told = self._head.read(text)
+        crm_id, version, modified_us = self._name(told)
+        if removed:
+            return Raw(crm_id, f"removed:{version}", modified_us, REMOVED + bytes(text) + b"]")
+        return Raw(crm_id, version, modified_us, bytes(text))
+
+    def _name(self, told: Mapping[str, Any]) -> tuple[str, str, int]:
+        """Id, version and modified time."""
+        crm_id = id_text(told["id"])
+        if not crm_id:
+            raise BadRecord("a record has no id")
+        modified_us = 0
+        written = told.get("modified")
+        if self._modified and written is not MISSING and written is not None:
+            modified_us = self._modified[1].read(written)
+        version = told.get("version", written)
+        return crm_id, "" if version is MISSING or version is None else plain(version), modified_us
+
+    def decode(self, raw: Raw) -> Record:
+        """The record of a page's raw one."""
+        if not raw.data.startswith(REMOVED):
+            return self.record(raw.data)
+        if self._removed is not None:
+            return Record(
+                id=raw.id, version=raw.version, modified_us=raw.modified_us, fields={}, state=self.removed_state
+            )
+        record = self.record(raw.data[len(REMOVED) : -1])
+        return msgspec.structs.replace(record, version=raw.version, state=self.removed_state)
+
+    def record(self, text: bytes | msgspec.Raw) -> Record:
+        """A whole record. Raises as ``raw`` does."""
+        told = self._whole.decoded(text)
+        get = self._get
+        crm_id, version, modified_us = self._name(
+            {name: get[name](told) for name in ("id", "modified", "version") if name in get}
+        )
+        state = self._state(told)
+        key = get["key"](told) if "key" in get else ""
+        into = id_text(get["into"](told)) if "into" in get else ""
+        return Record(
+            id=crm_id,
+            version=version,
+            modified_us=modified_us,
+            fields={name: scalar(fetch(told)) for name, fetch, scalar in self._values},
+            state=state,
+            key=key if isinstance(key, str) else id_text(key),
+            created_us=self._created_us(told),
+            into=into if state is LeadState.MERGED else "",
+            merged_ids=self._ids("merged", told),
+            successors=self._successors(told) if state is LeadState.CONVERTED else (),
+            url=self._url.text({"id": crm_id}, quoted=True) if self._url is not None else "",
+        )
+
+    def _state(self, told: Any) -> LeadState:
+        for state, checks in self._states:
+            if all(check.holds(_listed(self._get[name](told))) for name, check in checks):
+                return state
+        return LeadState.LIVE
+
+    def _created_us(self, told: Any) -> int:
+        if self._created is None:
+            return 0
+        written = self._get["created"](told)
+        return self._created[1].read(written) if written is not MISSING and written is not None else 0
+
+    def _ids(self, name: str, told: Any) -> tuple[str, ...]:
+        if name not in self._get:
+            return ()
+        return tuple(dict.fromkeys(found for value in _listed(self._get[name](told)) if (found := id_text(value))))
+
+    def _successors(self, told: Any) -> tuple[tuple[str, str], ...]:
+        found = [(kind, id_text(self._get[f"successor.{kind}"](told))) for kind in self._part.successors]
+        return tuple((kind, crm_id) for kind, crm_id in found if crm_id)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def id_value(self, crm_id: str) -> Any:
+        """An id as requests carry it; ``MISSING`` for one that cannot be one."""
+        if not self.numbers:
+            return crm_id
+        return int(crm_id) if crm_id.isascii() and crm_id.isdecimal() and len(crm_id) < 19 else MISSING  # noqa: PLR2004
+
+    def values(self, write: Write, *, with_key: bool, without: Sequence[str] = ()) -> dict[str, Any]:
+        """What a write sets, as the object of the CRM's fields; our key in it if it stands among them."""
+        made: dict[str, Any] = {}
+        for name, value in write.fields.items():
+            if name not in without:
+                field = self.field(name)
+                put(made, field.target, field.wire(value))
+        if with_key and self._key is not None and self._key[: len(self._prefix)] == self._prefix:
+            inner = self._key[len(self._prefix) :]
+            if inner and is_plain(inner):
+                put(made, inner, write.key)
+        return made
+
+    def field(self, name: str) -> Field:
+        """A field by its name; one that the mapping does not read is known by the general rule."""
+        return self.fields.get(name) or Field(name, self._part)
+
+    def unwritable(self, write: Write) -> list[str]:
+        """Fields of a write that the declaration cannot write."""
+        return [name for name in write.fields if not self.field(name).writable]
+
+    def called(self, names: Sequence[str], written: Sequence[str]) -> tuple[str, ...]:
+        """The mapping's names for what the CRM calls its fields in an error, those that were written first."""
+        known = [*written, *self.fields]
+        return tuple(dict.fromkeys(self._called(name, known) for name in names))
+
+    def _called(self, name: str, known: Sequence[str]) -> str:
+        if name in known:
+            return name
+        for one in known:
+            field = self.field(one)
+            if name in (".".join(field.target), field.target[-1], ".".join((*self._prefix, *field.target))):
+                return one
+        return name
+
+
+class _Rows:
+    """Rows of a list of removed records that are no whole records."""
+
+    def __init__(self, listing: RemovedList, part: RecordPart) -> None:
+        assert listing.record is not None
+        self._modified = moment(listing.record.modified, part)
+        paths = {"id": path_of(listing.record.id)}
+        paths |= {"modified": self._modified[0]} if self._modified else {}
+        self._shape = Shape(paths)
+
+    def raw(self, text: bytes | msgspec.Raw) -> Raw:
+        told = self._shape.read(text)
+        crm_id = id_text(told["id"])
+        if not crm_id:
+            raise BadRecord("a row has no id")
+        written = told.get("modified", MISSING)
+        modified_us = self._modified[1].read(written) if self._modified and written not in (MISSING, None) else 0
+        version = plain(written) if written not in (MISSING, None) else ""
+        return Raw(crm_id, f"removed:{version}", modified_us, REMOVED + bytes(text) + b"]")
+
+
+def _named(name: str) -> Path:
+    """The path that a field's name says; a name that says none is a single step."""
+    try:
+        return path_of(name) or (name,)
+    except BadPath:
+        return (name,)
+
+
+def moment(told: Steps | Times | None, part: RecordPart) -> tuple[Path, TimeForm] | None:
+    """Where a time stands and how it is written; a bare path is written as the modified time is."""
+    if told is None:
+        return None
+    if isinstance(told, Times):
+        return path_of(told.at), TimeForm(told)
+    like = part.modified if isinstance(part.modified, Times) else Times(at="")
+    return path_of(told), TimeForm(like)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
