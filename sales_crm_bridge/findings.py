@@ -67,6 +67,16 @@ FINDINGS: dict[str, Explained] = {
     "config.bad-address": Explained(
         "not a usable address", "write https://host[:port][/path], without user, query or fragment"
     ),
+    # --- a declared CRM ---
+    "rest.bad-path": Explained(
+        "a text that is no path into an answer", "write steps with dots between, or a list of steps"
+    ),
+    "rest.bad-template": Explained("a text with braces that are no variable", "write {name} for a variable, {{ and }} for braces"),
+    "rest.unknown-variable": Explained("a variable that is not known in this place", "use one of the variables of this place"),
+    "rest.contradiction": Explained(
+        "parts of a declaration that do not go together, or lack what they stand on", "mend what the finding names"
+    ),
+    "rest.unreachable": Explained("a rule that no answer reaches", "put it before the rule that takes its answers"),
     "config.bad-ledger": Explained(
         "not a ledger address", "write sqlite:///path/to/file.db or postgresql://user@host/database"
     ),

@@ -49,8 +49,8 @@ class CatalogueEntry:
     ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: the name under which its local
     stand-in can be served ("" none). ``forms``: titles and options of the forms in which its capabilities differ. ``rights``: what
     the credentials must allow, and for what. ``options``: the model of its settings; ``build`` makes an adapter of them and of the
-    CRM fields that the mapping reads. ``lint``: finds what is wrong with options that are more than flat settings, knowing the kind of
-    credentials ("" unknown).
+    CRM fields that the mapping reads. ``lint``: finds what is wrong with options that are more than flat settings, knowing the kind
+    of credentials ("" unknown).
     """
 
     name: str
@@ -172,7 +172,9 @@ _ENTRIES = (
         ),
         sandbox="",
         forms=(),
-        rights=(("as the CRM calls them", "read and write leads, and read their definitions if `check.fields` is declared"),),
+        rights=(
+            ("as the CRM calls them", "read and write leads, and read their definitions if `check.fields` is declared"),
+        ),
         options=rest.Options,
         build=rest.Rest,
         lint=rest.lint,

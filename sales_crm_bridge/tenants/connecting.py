@@ -41,8 +41,18 @@ class OptionProblem(Protocol):
     """What is wrong with a connection's options."""
 
     @property
-    def path(self) -> tuple[str, ...]:
+    def path(self) -> tuple[str | int, ...]:
         """Where, below ``options``."""
+        ...
+
+    @property
+    def code(self) -> str:
+        """The finding's code."""
+        ...
+
+    @property
+    def key(self) -> bool:
+        """Whether it is about the key at ``path``, not about its value."""
         ...
 
     @property
@@ -69,8 +79,8 @@ class Entry(Protocol):
         """The ways to sign in."""
         ...
 
-    def problems(self, options: Mapped[str, object]) -> Sequence[OptionProblem]:
-        """What is wrong with these options."""
+    def problems(self, options: Mapped[str, object], credentials: str = "") -> Sequence[OptionProblem]:
+        """What is wrong with these options of a connection whose ``credentials`` are of this kind ("" unknown)."""
         ...
 
 
@@ -106,9 +116,11 @@ def connection_of(
     if entry is not None:
         refs, problems = _credentials(part.credentials, entry, where, environ, follow=follow)
         found += problems
-        for problem in entry.problems(part.options):
-            place = where("connection", "options", *problem.path)
-            found.append(finding("config.bad-value", problem.message, place, problem.remedy))
+        kinds = {kind.name for kind in entry.credentials}
+        kind = str(part.credentials.get("kind", ""))
+        for problem in entry.problems(part.options, kind if kind in kinds else ""):
+            place = where("connection", "options", *problem.path, key=problem.key)
+            found.append(finding(problem.code, problem.message, place, problem.remedy))
     limits = part.limits
     connection = Connection(
         name=part.name or part.adapter,

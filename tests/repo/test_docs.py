@@ -20,6 +20,7 @@ AREAS = (
     "push",
     "hubspot",
     "memory",
+    "rest",
     "quota",
     "sign-in",
 )

@@ -54,9 +54,7 @@ class Rest:
         self._records = Records(options.record, crm_fields, options.lists.removed)
         self._feeds = Feeds(options, self._records, self._answers)
         self._reader = Reader(options, self._records, self._answers)
-        self._batches = Batches(
-            options, self._records, Writer(options, self._records, self._reader, self._answers)
-        )
+        self._batches = Batches(options, self._records, Writer(options, self._records, self._reader, self._answers))
         self._sign_ins = SignIns(options, self._answers)
         self._checker = Checker(options, self._records, self._answers)
         self._hooks = Hooks(options.webhook)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sales_crm_adapters.rest.checks import Matcher
 from sales_crm_adapters.rest.paths import MISSING, Path, Shape, every, one, path_of, paths_of
 from sales_crm_adapters.rest.templates import plain
-from sales_crm_adapters.rest.checks import Matcher
 from sales_crm_bridge.errors import CrmUnavailable
 from sales_crm_bridge.model import (
     Answered,
@@ -47,9 +47,9 @@ _BY_STATUS = {
 class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer, or one member of a batch answer, means.
 
-    ``code`` is the CRM's word or the status, safe to log; ``fields`` its names of the fields at fault; ``named_in`` a text that may name
-    more of them; ``other`` the record in the way, or the survivor; ``wait_s`` the CRM's own wish. ``ruled``: a rule of the declaration
-    says so.
+    ``code`` is the CRM's word or the status, safe to log; ``fields`` its names of the fields at fault; ``named_in`` a text that may
+    name more of them; ``other`` the record in the way, or the survivor; ``wait_s`` the CRM's own wish. ``ruled``: a rule of the
+    declaration says so.
     """
 
     means: str
@@ -88,9 +88,9 @@ class Answers:
 
     def meaning(self, reply: HttpReply) -> Meaning:
         """What an answer means."""
-        if 200 <= reply.status < 300:  # noqa: PLR2004
-            if not self._good or not self._shows_failure(reply.body):
-                return Meaning(means="ok")
+        good = 200 <= reply.status < 300  # noqa: PLR2004
+        if good and not (self._good and self._shows_failure(reply.body)):
+            return Meaning(means="ok")
         return self.judge(reply.status, reply.headers, parsed(reply.body), reply.answered_us)
 
     def _shows_failure(self, body: bytes) -> bool:
@@ -108,7 +108,9 @@ class Answers:
         for rule in self._rules:
             if rule.when.holds(status, headers, body):
                 return self._ruled(rule, status, headers, body, now_us)
-        return Meaning(means=by_status(status), code=f"http-{status}", wait_s=self._waits(self._wait, headers, body, now_us))
+        return Meaning(
+            means=by_status(status), code=f"http-{status}", wait_s=self._waits(self._wait, headers, body, now_us)
+        )
 
     def _ruled(self, rule: _Rule, status: int, headers: Mapping[str, str], body: Any, now_us: int) -> Meaning:
         found = [value for path in rule.fields for value in every(body, path)]

@@ -192,7 +192,16 @@ class Bulk:
     @staticmethod
     def _whole(means: str) -> bool:
         """Whether a refusal of the whole batch may be one member's fault."""
-        return means in ("validation", "duplicate", "conflict", "gone", "archived", "merged", "converted", "unsupported")
+        return means in (
+            "validation",
+            "duplicate",
+            "conflict",
+            "gone",
+            "archived",
+            "merged",
+            "converted",
+            "unsupported",
+        )
 
     def _one(self, write: Write, results: Sequence[Any], reply: HttpReply) -> Outcome:
         """What one member's result says; none, or more than one, says nothing."""

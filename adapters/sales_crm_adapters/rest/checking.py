@@ -12,8 +12,10 @@ from sales_crm_bridge.model import Account, Effect, FieldDefinition, HttpReply
 from sales_crm_bridge.ports import Talk
 
 if TYPE_CHECKING:
+    from sales_crm_adapters.rest.about_us import FieldsCall
     from sales_crm_adapters.rest.answers import Answers
-    from sales_crm_adapters.rest.options import FieldsCall, Options, Steps
+    from sales_crm_adapters.rest.notions import Steps
+    from sales_crm_adapters.rest.options import Options
     from sales_crm_adapters.rest.records import Records
 
 FIELDS_MAX = 10_000
@@ -89,11 +91,14 @@ class Checker:
                 writable=own.writable and (not writable or writable.hold(row)),
                 unique=own.option.unique or unique.hold(row),
                 required=own.option.required or required.hold(row),
-                options=tuple(plain(value) for value in values if isinstance(value, str | int)) or tuple(own.option.values),
+                options=tuple(plain(value) for value in values if isinstance(value, str | int))
+                or tuple(own.option.values),
             )
         # What the declaration describes by itself is there too; a mapped name below a described one is a part of that field.
         for name, field in self._records.fields.items():
-            described = name in self._options.record.options or ".".join(field.path[:-1]) in fields or field.path[0] in fields
+            described = (
+                name in self._options.record.options or ".".join(field.path[:-1]) in fields or field.path[0] in fields
+            )
             if name not in fields and described:
                 fields[name] = field.definition()
         return fields

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sales_crm_adapters.rest.options import Test
+from sales_crm_adapters.rest.notions import Test
 from sales_crm_adapters.rest.paths import MISSING, Path, every, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sales_crm_adapters.rest.options import AnyTest, Condition, Tests
+    from sales_crm_adapters.rest.notions import AnyTest, Condition, Tests
 
 TEXT_MAX = 2_000
 

@@ -8,7 +8,7 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 from sales_crm_adapters.rest.answers import UNREADABLE, id_text, parsed
-from sales_crm_adapters.rest.options import Aside
+from sales_crm_adapters.rest.notions import Aside
 from sales_crm_adapters.rest.paths import every, one, path_of, paths_of
 from sales_crm_adapters.rest.templates import parts_of, plain
 from sales_crm_bridge.model import Hook, HookRefused, Notice
@@ -16,7 +16,8 @@ from sales_crm_bridge.model import Hook, HookRefused, Notice
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sales_crm_adapters.rest.options import Signature, Steps, WebhookPart
+    from sales_crm_adapters.rest.about_us import Signature, WebhookPart
+    from sales_crm_adapters.rest.notions import Steps
     from sales_crm_bridge.model import Secrets
 
 SECRET = "webhook_secret"  # noqa: S105 - the name of it
@@ -67,7 +68,12 @@ class Hooks:
         """Compare in constant time."""
         if signature.scheme == "token":
             return hmac.compare_digest(given.encode(), secret.encode())
-        values = {"timestamp": sent.encode(), "body": hook.body, "url": hook.url.encode(), "method": hook.method.upper().encode()}
+        values = {
+            "timestamp": sent.encode(),
+            "body": hook.body,
+            "url": hook.url.encode(),
+            "method": hook.method.upper().encode(),
+        }
         base = b"".join(values[text] if is_variable else text.encode() for is_variable, text in self._signed)
         own = hmac.digest(secret.encode(), base, _DIGESTS[signature.scheme])
         try:

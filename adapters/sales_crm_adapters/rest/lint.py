@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sales_crm_adapters.rest import options as language
+from sales_crm_adapters.rest import about_records, about_us, notions, options
 from sales_crm_adapters.rest.checks import is_status_word
 from sales_crm_adapters.rest.contradictions import contradictions
-from sales_crm_adapters.rest.options import Aside, Options, Request
+from sales_crm_adapters.rest.notions import Aside, Request
 from sales_crm_adapters.rest.paths import BadPath, path_of, paths_of
 from sales_crm_adapters.rest.structure import Mistake, Route, mistakes
 from sales_crm_adapters.rest.templates import BadTemplate, variables
@@ -25,39 +25,48 @@ PARTS = ("path", "query", "headers", "body", "form")
 _WRITE = ("id", "key", "version", "fields", "operation", "trace", "names")
 _PAGING = ("limit", "page", "offset", "cursor", "after", "names")
 _VARIABLES: Mapping[type, Sequence[str]] = {
-    language.Login: ("secret.",),
-    language.AllList: _PAGING,
-    language.ChangesList: (*_PAGING, "since", "until"),
-    language.RemovedList: (*_PAGING, "since", "until"),
-    language.ReadOne: ("id", "names"),
-    language.ReadMany: ("ids", "names"),
-    language.ReadKey: ("key", "names"),
-    language.WriteCall: (*_WRITE, "field."),
-    language.Holder: (*_WRITE, "field."),
-    language.BatchCall: ("items", "names"),
-    language.Request: (*_WRITE, "field."),
-    language.AccountCall: ("names",),
-    language.FieldsCall: ("names",),
-    language.Right: ("names",),
+    about_us.Login: ("secret.",),
+    about_records.AllList: _PAGING,
+    about_records.ChangesList: (*_PAGING, "since", "until"),
+    about_records.RemovedList: (*_PAGING, "since", "until"),
+    options.ReadOne: ("id", "names"),
+    options.ReadMany: ("ids", "names"),
+    options.ReadKey: ("key", "names"),
+    options.WriteCall: (*_WRITE, "field."),
+    options.Holder: (*_WRITE, "field."),
+    options.BatchCall: ("items", "names"),
+    notions.Request: (*_WRITE, "field."),
+    about_us.AccountCall: ("names",),
+    about_us.FieldsCall: ("names",),
+    about_us.Right: ("names",),
 }
 """Which variables each kind of request knows; one that ends with a dot is the beginning of many."""
+
+_TEXTS: Sequence[tuple[type, str, Sequence[str]]] = (
+    (about_us.Signature, "signs", ("timestamp", "body", "url", "method")),
+    (about_us.StaticToken, "value", ("secret.",)),
+    (about_us.Grant, "value", ("token",)),
+    (about_us.Login, "value", ("secret.", "token")),
+    (about_records.RecordPart, "url", ("id",)),
+    (options.BatchCall, "item", (*_WRITE, "field.")),
+)
+"""Templates that are no requests, and the variables that they know."""
 
 _ALWAYS = frozenset({"id", "key", "limit", "names", "operation", "trace", "offset", "page"})
 """Variables that always have a value, so that a path can stand on them."""
 
 
-
-def lint(options: Mapping[str, object], credentials: str) -> Iterator[Mistake]:
-    """What is wrong with the options of a connection whose credentials are of this kind ("" unknown)."""
-    found = list(mistakes(Options, dict(options)))
+def lint(given: Mapping[str, object], credentials: str) -> Iterator[Mistake]:
+    """What is wrong with the options ``given`` to a connection whose credentials are of this kind ("" unknown)."""
+    found = list(mistakes(options.Options, dict(given)))
     yield from found
     broken = {one.path[0] for one in found if one.path}
     parts: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Options):
+    for field in msgspec.structs.fields(options.Options):
         name = field.encode_name
-        if name in options and name not in broken:
-            parts[name] = msgspec.convert(options[name], field.type)
-        elif name not in options and not field.required:
+        if name in given and name not in broken:
+            parts[name] = msgspec.convert(given[name], field.type)
+        elif name not in given and not field.required:
             parts[name] = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     spoilt = False
     for name, part in parts.items():
@@ -79,54 +88,49 @@ def _walk(value: Any, route: Route) -> Iterator[Mistake]:
     elif isinstance(value, msgspec.Struct):
         yield from _own(value, route)
         for field in msgspec.structs.fields(type(value)):
-            if field.name not in PARTS or not isinstance(value, Request | language.Common):
+            if field.name not in PARTS or not isinstance(value, Request | notions.Common):
                 yield from _walk(getattr(value, field.name), (*route, field.encode_name))
 
 
 def _own(value: msgspec.Struct, route: Route) -> Iterator[Mistake]:
     """The mistakes of one mapping of the language by itself."""
     for field in msgspec.structs.fields(type(value)):
-        here = (*route, field.encode_name)
-        held = getattr(value, field.name)
-        kinds = _kinds_of(type(value), field.name)
-        if "path" in kinds and not isinstance(held, Aside | msgspec.Struct) and held is not None and held is not msgspec.UNSET:
-            yield from _paths(held, here, many="paths" in kinds)
-        if "tests" in kinds and isinstance(held, dict):
-            for path in held:
-                yield from _paths(path, (*here, path), many=False)
-        if "names" in kinds:
-            for name, path in held.items():
-                yield from _paths(path, (*here, name), many=False)
-        if field.name == "zone" and "path" not in kinds and not known_zone(held):
-            yield Mistake(here, "config.bad-value", f"{held!r} is no time zone", "write a name such as UTC or Europe/Berlin")
+        yield from _held(_kinds_of(type(value), field.name), getattr(value, field.name), (*route, field.encode_name))
+    for kind, name, known in _TEXTS:
+        if isinstance(value, kind):
+            yield from _texts(getattr(value, name), (*route, name), known)
     match value:
-        case Aside():
-            if (value.header is None) == (value.cookie is None):
-                yield Mistake(route, "rest.contradiction", "not exactly one of header and cookie", "keep one of the two")
-        case language.Condition():
+        case Aside() if (value.header is None) == (value.cookie is None):
+            said = "not exactly one of header and cookie"
+            yield Mistake(route, "rest.contradiction", said, "keep one of the two")
+        case notions.Condition():
             told = value.status if isinstance(value.status, list) else [] if value.status is None else [value.status]
-            for word in told:
-                if not is_status_word(word):
-                    said = f"{word!r} is no HTTP status"
-                    yield Mistake((*route, "status"), "config.bad-value", said, "write a number such as 404, or a class such as 4xx")
+            for word in (word for word in told if not is_status_word(word)):
+                remedy = "write a number such as 404, or a class such as 4xx"
+                yield Mistake((*route, "status"), "config.bad-value", f"{word!r} is no HTTP status", remedy)
         case Request():
             yield from _request(value, route)
-        case language.Signature():
-            yield from _texts(value.signs, (*route, "signs"), ("timestamp", "body", "url", "method"))
-        case language.StaticToken():
-            yield from _texts(value.value, (*route, "value"), ("secret.",))
-        case language.Grant():
-            yield from _texts(value.value, (*route, "value"), ("token",))
-        case language.RecordPart():
-            yield from _texts(value.url, (*route, "url"), ("id",))
-    if isinstance(value, language.Login):
-        yield from _texts(value.value, (*route, "value"), ("secret.", "token"))
-    if isinstance(value, language.BatchCall):
-        yield from _texts(value.item, (*route, "item"), (*_WRITE, "field."))
+        case notions.Times() | notions.Filter() if not known_zone(value.zone):
+            remedy = "write a name such as UTC or Europe/Berlin"
+            yield Mistake((*route, "zone"), "config.bad-value", f"{value.zone!r} is no time zone", remedy)
+        case _:
+            pass
+
+
+def _held(kinds: set[str], held: Any, here: Route) -> Iterator[Mistake]:
+    """The mistakes of the paths that one key holds."""
+    if "path" in kinds and isinstance(held, str | list):
+        yield from _paths(held, here, many="paths" in kinds)
+    if "tests" in kinds and isinstance(held, dict):
+        for path in held:
+            yield from _paths(path, (*here, path), many=False)
+    if "names" in kinds:
+        for name, path in held.items():
+            yield from _paths(path, (*here, name), many=False)
 
 
 def _kinds_of(owner: type, name: str) -> set[str]:
-    """What a field of the language holds, by the names of the types in its annotation: a path, paths, tests by path, paths by name."""
+    """What a key of the language holds, by the names in its annotation: a path, paths, tests by path, paths by name."""
     written = next(kind.__annotations__[name] for kind in owner.__mro__ if name in getattr(kind, "__annotations__", {}))
     kinds: set[str] = set()
     if "dict[str, Steps]" in written:
@@ -135,7 +139,7 @@ def _kinds_of(owner: type, name: str) -> set[str]:
         kinds.add("path")
     if "Places" in written:
         kinds |= {"path", "paths"}
-    if "Tests" in written and owner is not language.Extra:
+    if "Tests" in written and owner is not options.Extra:
         kinds.add("tests")
     return kinds
 
@@ -147,7 +151,9 @@ def _paths(held: Any, here: Route, *, many: bool) -> Iterator[Mistake]:
         else:
             path_of(held)
     except BadPath as fault:
-        yield Mistake(here, "rest.bad-path", f"{held!r} is no path: {fault}", "write steps with dots between, or a list of steps")
+        yield Mistake(
+            here, "rest.bad-path", f"{held!r} is no path: {fault}", "write steps with dots between, or a list of steps"
+        )
 
 
 def _request(request: Request, route: Route) -> Iterator[Mistake]:
@@ -165,12 +171,16 @@ def _request(request: Request, route: Route) -> Iterator[Mistake]:
         said = f"the path needs {{{name}}}, which has no value at times"
         yield Mistake((*route, "path"), "rest.contradiction", said, "put it into the query, a header or the body")
     if request.body is not None and request.form is not None:
-        yield Mistake((*route, "form"), "rest.contradiction", "a request has a body or a form, not both", "keep one of the two")
+        yield Mistake(
+            (*route, "form"), "rest.contradiction", "a request has a body or a form, not both", "keep one of the two"
+        )
     if request.method == "GET" and (request.body is not None or request.form is not None):
         yield Mistake((*route, "method"), "rest.contradiction", "a GET with a body", "write POST, or remove the body")
     for name, text in request.headers.items():
         if not (name.isascii() and name.isprintable() and " " not in name and ":" not in name and text.isprintable()):
-            yield Mistake((*route, "headers", name), "config.bad-value", "not a header", "write one line of printable text")
+            yield Mistake(
+                (*route, "headers", name), "config.bad-value", "not a header", "write one line of printable text"
+            )
 
 
 def _texts(value: Any, here: Route, known: Sequence[str]) -> Iterator[Mistake]:
@@ -190,4 +200,6 @@ def _texts(value: Any, here: Route, known: Sequence[str]) -> Iterator[Mistake]:
         for name in named:
             if name not in known and not any(one.endswith(".") and name.startswith(one) for one in known):
                 told = ", ".join(f"{{{one}<name>}}" if one.endswith(".") else f"{{{one}}}" for one in known)
-                yield Mistake(here, "rest.unknown-variable", f"there is no variable {{{name}}} here", f"use one of: {told}")
+                yield Mistake(
+                    here, "rest.unknown-variable", f"there is no variable {{{name}}} here", f"use one of: {told}"
+                )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from sales_crm_adapters.rest.options import Aside, ChangesList, RemovedList
+from sales_crm_adapters.rest.about_records import ChangesList, RemovedList
+from sales_crm_adapters.rest.notions import Aside
 from sales_crm_adapters.rest.paths import MISSING, Path, Shape, path_of, paths_of
 from sales_crm_adapters.rest.records import BadRecord
 from sales_crm_adapters.rest.templates import Calls, named_in_request, plain
@@ -30,8 +32,10 @@ from sales_crm_bridge.model import (
 from sales_crm_bridge.ports import Talk, ask
 
 if TYPE_CHECKING:
+    from sales_crm_adapters.rest.about_records import AllList
     from sales_crm_adapters.rest.answers import Answers
-    from sales_crm_adapters.rest.options import AllList, Options, Steps
+    from sales_crm_adapters.rest.notions import Steps
+    from sales_crm_adapters.rest.options import Options
     from sales_crm_adapters.rest.records import Records
 
 EVERYTHING = 1_000_000
@@ -118,7 +122,9 @@ class Walk:
                 return Page(raws=found.raws, next=Cursor(token=onward), done=done)
             case Window(after=token) if self.feed.paging is Paging.WINDOW:
                 found, onward, done = yield from self._step(token, limit, self._between(position.lo_us, position.hi_us))
-                raws = [raw for raw in found.raws if self._removed or position.lo_us <= raw.modified_us < position.hi_us]
+                raws = [
+                    raw for raw in found.raws if self._removed or position.lo_us <= raw.modified_us < position.hi_us
+                ]
                 return Page(raws=raws, next=msgspec.structs.replace(position, after=onward), done=done)
             case Keyset() if self.feed.paging is Paging.KEYSET:
                 return (yield from self._by_time(position, limit))
@@ -207,7 +213,7 @@ class Walk:
         told: list[Any] = [token, *ids] if token else ids
         if all(one.isascii() and one.isdecimal() for one in told):
             told = [int(one) for one in told]
-            if any(one >= other for one, other in zip(told, told[1:], strict=False)):
+            if any(one >= other for one, other in pairwise(told)):
                 raise self._answers.unavailable(reply, "list-unsorted")
         elif len(set(told)) < len(told):
             raise self._answers.unavailable(reply, "list-stands-still")
@@ -217,8 +223,8 @@ class Walk:
     def _by_time(self, position: Keyset, limit: int) -> Talk[Page]:
         """The page of records at or after a time, in the order of times.
 
-        Ties go on after the last id, where the request names ``{after}``; otherwise ``{offset}`` passes over as many records of that very
-        time as have been read.
+        Ties go on after the last id, where the request names ``{after}``; otherwise ``{offset}`` passes over as many records of
+        that very time as have been read.
         """
         since_us = position.modified_us
         values = self._between(since_us, position.hi_us) | {"limit": limit, "names": self._records.names}
@@ -233,7 +239,9 @@ class Walk:
         times = [raw.modified_us for raw in found.raws]
         if times != sorted(times) or (times and self._by_id and times[0] < since_us - self._grain_us):
             raise self._answers.unavailable(reply, "list-unsorted")
-        within = [raw for raw in found.raws if since_us <= raw.modified_us and not 0 < position.hi_us <= raw.modified_us]
+        within = [
+            raw for raw in found.raws if since_us <= raw.modified_us and not 0 < position.hi_us <= raw.modified_us
+        ]
         beyond = bool(times) and 0 < position.hi_us <= times[-1]
         more = found.told.get("more", MISSING)
         done = beyond or found.longest == 0 or more is False or (self._page.short_ends and found.longest < limit)
@@ -270,9 +278,19 @@ class Walk:
             if any(rows is not None and not isinstance(rows, list) for rows in lists):
                 raise self._answers.unavailable(reply, "no-list")
             raws = {
-                raw.id: raw for rows in lists for text in rows or () for raw in [self._records.raw(text, removed=self._removed)]
+                raw.id: raw
+                for rows in lists
+                for text in rows or ()
+                for raw in [self._records.raw(text, removed=self._removed)]
             }
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadRecord, ValueError, OverflowError) as fault:
+        except (
+            msgspec.MsgspecError,
+            UnicodeDecodeError,
+            RecursionError,
+            BadRecord,
+            ValueError,
+            OverflowError,
+        ) as fault:
             raise self._answers.unavailable(reply) from fault
         told |= {what: value for what, value in read.items() if what not in self._lists}
         return Found(list(raws.values()), max(len(rows or ()) for rows in lists), told)
@@ -291,7 +309,7 @@ class Walk:
         )
 
     def _below(self, link: str, reply: HttpReply) -> str:
-        """A link as path and query below the connection's address; its host does not count, since calls go to that address alone."""
+        """A link as path and query below the address; its host does not count, since calls go to that address alone."""
         try:
             parts = urlsplit(link)
         except ValueError as fault:

@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sales_crm_adapters.rest.options import Places, Steps
+    from sales_crm_adapters.rest.notions import Places, Steps
 
 Path = tuple[str, ...]
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sales_crm_adapters.rest.answers import Answers, Meaning
-    from sales_crm_adapters.rest.options import Options, ReadKey, ReadOne, Steps
+    from sales_crm_adapters.rest.notions import Steps
+    from sales_crm_adapters.rest.options import Options, ReadKey, ReadOne
     from sales_crm_adapters.rest.records import Records
 
 TEXTS = "texts"
@@ -64,7 +65,7 @@ class Reader:
     def read(self, refs: Sequence[Ref]) -> Talk[list[Record]]:
         """See ``ports.CrmAdapter.read``: each record is asked for once, all of them at the same time."""
         by_id: dict[str, Record] = {}
-        ids = [name for name in dict.fromkeys(ref.id for ref in refs if ref.id)]
+        ids = list(dict.fromkeys(ref.id for ref in refs if ref.id))
         if self._many is not None and len(ids) > 1:
             by_id = yield from self._read_many([name for name in ids if self._sendable(name)])
         singly = [name for name in ids if name not in by_id and self._sendable(name)]
@@ -95,9 +96,7 @@ class Reader:
         assert self._many is not None
         assert self._many_rows is not None
         parts = [ids[at : at + self._max] for at in range(0, len(ids), self._max)]
-        calls = [
-            self._many.call(self._given(ids=[self._records.id_value(name) for name in part])) for part in parts
-        ]
+        calls = [self._many.call(self._given(ids=[self._records.id_value(name) for name in part])) for part in parts]
         found: dict[str, Record] = {}
         for part, heard in zip(parts, (yield tuple(calls)) if calls else (), strict=True):
             reply = self._heard(heard)

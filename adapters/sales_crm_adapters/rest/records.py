@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sales_crm_adapters.rest.about_records import FieldOption, Id
 from sales_crm_adapters.rest.answers import id_text
 from sales_crm_adapters.rest.checks import Check, same
-from sales_crm_adapters.rest.options import FieldOption, Id, Times
+from sales_crm_adapters.rest.notions import Times
 from sales_crm_adapters.rest.paths import MISSING, BadPath, Path, Shape, is_plain, path_of, put
 from sales_crm_adapters.rest.templates import Template, plain
 from sales_crm_adapters.rest.times import TimeForm
 from sales_crm_bridge.model import FieldDefinition, LeadState, Raw, Record, Scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from sales_crm_adapters.rest.options import RecordPart, RemovedList, Steps
+    from sales_crm_adapters.rest.about_records import RecordPart, RemovedList
+    from sales_crm_adapters.rest.notions import Steps
     from sales_crm_bridge.model import Write
 
 REMOVED = b'["removed",'

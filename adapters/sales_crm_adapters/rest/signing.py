@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from sales_crm_adapters.rest.answers import UNREADABLE, parsed
-from sales_crm_adapters.rest.options import Aside, Common
+from sales_crm_adapters.rest.notions import Aside, Common
 from sales_crm_adapters.rest.paths import MISSING, one, path_of
 from sales_crm_adapters.rest.templates import Calls, Template, plain
 from sales_crm_bridge.model import Credentials, Effect, HttpCall, HttpReply, Secrets, SignInRefused
@@ -17,8 +17,10 @@ from sales_crm_bridge.ports import Talk, ask
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sales_crm_adapters.rest.about_us import Grant, Login
     from sales_crm_adapters.rest.answers import Answers
-    from sales_crm_adapters.rest.options import Grant, Login, Options, Steps
+    from sales_crm_adapters.rest.notions import Steps
+    from sales_crm_adapters.rest.options import Options
 
 SECOND_US = 1_000_000
 REMEDY = "give good credentials for this account, and compare `sign_in` with the CRM's documentation"
@@ -53,9 +55,7 @@ class SignIns:
         except KeyError as missing:
             return SignInRefused(code="secret-missing", remedy=f"give the secret {missing} under `credentials`")
 
-    def _refresh(
-        self, grant: Grant, secrets: Secrets, keep: Mapping[str, str]
-    ) -> Talk[Credentials | SignInRefused]:
+    def _refresh(self, grant: Grant, secrets: Secrets, keep: Mapping[str, str]) -> Talk[Credentials | SignInRefused]:
         """Exchange the refresh token; a kept one counts only while the configured one is the one that it came from."""
         configured = secrets["refresh_token"]
         origin = hashlib.sha256(configured.encode()).hexdigest()[:16]
@@ -115,11 +115,17 @@ class SignIns:
         if not token:
             raise self._answers.unavailable(reply)
         return _credentials(
-            login.header, login.value, {**given, "token": token}, self._expires_us(reply, body, login.expires_in, login.lasts_s)
+            login.header,
+            login.value,
+            {**given, "token": token},
+            self._expires_us(reply, body, login.expires_in, login.lasts_s),
         )
 
     def _refused(self, reply: HttpReply, body: Any) -> SignInRefused | None:
-        """A refusal: the client's error, or a good status over what a rule calls a failure. Raises ``CrmUnavailable`` for neither."""
+        """A refusal: the client's error, or a good status over what a rule calls a failure; None: it is a good answer.
+
+        Raises ``CrmUnavailable`` for what is neither.
+        """
         meaning = self._answers.meaning(reply)
         if meaning.means == "ok" and 200 <= reply.status < 300:  # noqa: PLR2004
             return None

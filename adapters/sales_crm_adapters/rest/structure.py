@@ -36,25 +36,25 @@ def mistakes(kind: type, value: Any, path: Route = ()) -> Iterator[Mistake]:
 
 
 def _check(info: inspect.Type, value: Any, path: Route) -> Iterator[Mistake]:
+    if isinstance(info, inspect.Metadata):
+        info = info.type
     match info:
-        case inspect.Metadata():
-            yield from _check(info.type, value, path)
         case inspect.AnyType():
             return
         case inspect.UnionType():
             yield from _union(info, value, path)
         case inspect.StructType():
             yield from _struct(info, value, path)
-        case inspect.ListType() if isinstance(value, list):
-            for at, member in enumerate(value):
-                yield from _check(info.item_type, member, (*path, at))
-        case inspect.DictType() if isinstance(value, dict):
-            for name, member in value.items():
-                yield from _check(info.value_type, member, (*path, name))
+        case inspect.ListType() | inspect.DictType() if _suits(info, value):
+            inner = info.item_type if isinstance(info, inspect.ListType) else info.value_type
+            for name, member in enumerate(value) if isinstance(value, list) else value.items():
+                yield from _check(inner, member, (*path, name))
         case inspect.LiteralType():
             if value not in info.values or isinstance(value, bool):
                 said = f"{_shown(value)} is not a word that is known here"
-                yield Mistake(path, "config.bad-value", said, f"use one of: {', '.join(str(one) for one in info.values)}")
+                yield Mistake(
+                    path, "config.bad-value", said, f"use one of: {', '.join(str(one) for one in info.values)}"
+                )
         case _:
             yield from _leaf(info, value, path)
 
@@ -64,7 +64,11 @@ def _union(info: inspect.UnionType, value: Any, path: Route) -> Iterator[Mistake
     members = [one.type if isinstance(one, inspect.Metadata) else one for one in info.types]
     suiting = [one for one in members if _suits(one, value)]
     if not suiting:
-        words = list(dict.fromkeys(_WORDS.get(type(one), "something else") for one in members if not isinstance(one, inspect.NoneType)))
+        words = list(
+            dict.fromkeys(
+                _WORDS.get(type(one), "something else") for one in members if not isinstance(one, inspect.NoneType)
+            )
+        )
         yield _wrong(path, value, " or ".join(words))
         return
     found = [list(_check(one, value, path)) for one in suiting]
@@ -102,7 +106,9 @@ def _struct(info: inspect.StructType, value: Any, path: Route) -> Iterator[Mista
             yield from _check(known[name].type, member, (*path, name))
         else:
             said = f"unknown key {name!r}"
-            yield Mistake((*path, name), "config.unknown-key", said, f"use one of: {', '.join(sorted(known))}", key=True)
+            yield Mistake(
+                (*path, name), "config.unknown-key", said, f"use one of: {', '.join(sorted(known))}", key=True
+            )
     for name, field in known.items():
         if field.required and name not in value:
             yield Mistake(path, "config.missing-key", f"{name!r} is missing", f"add {name!r}")
@@ -112,20 +118,27 @@ def _leaf(info: inspect.Type, value: Any, path: Route) -> Iterator[Mistake]:
     if not _suits(info, value):
         yield _wrong(path, value, _WORDS.get(type(info), "something else"))
         return
-    match info:
-        case inspect.StrType():
-            if info.pattern is not None and re.search(info.pattern, value) is None:
-                said = f"{_shown(value)} does not have the form {info.pattern}"
-                yield Mistake(path, "config.bad-value", said, f"write text that fits {info.pattern}")
-            elif not (info.min_length or 0) <= len(value) <= (info.max_length or len(value)):
-                said = f"text of {len(value)} characters"
-                yield Mistake(path, "config.out-of-range", said, f"write {info.min_length or 0} to {info.max_length} characters")
-        case inspect.IntType() | inspect.FloatType():
-            low, high = info.ge if info.ge is not None else info.gt, info.le if info.le is not None else info.lt
-            if (low is not None and (value < low or (info.gt is not None and value == low))) or (high is not None and value > high):
-                least = f"more than {info.gt:g}" if info.gt is not None else f"{low:g}" if low is not None else "any number"
-                most = f" to {high:g}" if high is not None else ""
-                yield Mistake(path, "config.out-of-range", f"{value:g} is outside the limits", f"choose {least}{most}")
+    if isinstance(info, inspect.StrType):
+        yield from _text(info, value, path)
+    elif isinstance(info, inspect.IntType | inspect.FloatType):
+        low = info.ge if info.ge is not None else info.gt
+        under = low is not None and (value < low or (info.gt is not None and value == low))
+        if under or (info.le is not None and value > info.le):
+            least = f"more than {low:g}" if info.gt is not None else f"{low or 0:g}"
+            most = f" to {info.le:g}" if info.le is not None else ""
+            yield Mistake(path, "config.out-of-range", f"{value:g} is outside the limits", f"choose {least}{most}")
+
+
+def _text(info: inspect.StrType, value: str, path: Route) -> Iterator[Mistake]:
+    least, most = info.min_length or 0, info.max_length
+    if info.pattern is not None and re.search(info.pattern, value) is None:
+        said = f"{_shown(value)} does not have the form {info.pattern}"
+        yield Mistake(path, "config.bad-value", said, f"write text that fits {info.pattern}")
+    elif len(value) < least or (most is not None and len(value) > most):
+        said = f"text of {len(value)} characters"
+        yield Mistake(
+            path, "config.out-of-range", said, f"write {least} to {most if most is not None else 'more'} characters"
+        )
 
 
 def _wrong(path: Route, value: Any, wanted: str) -> Mistake:

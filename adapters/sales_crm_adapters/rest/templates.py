@@ -1,8 +1,9 @@
 """Requests with variables in them, compiled once.
 
-A text that is one ``{variable}`` alone becomes the variable's value as JSON; in a longer text it becomes text (a list: its members
-with commas between). ``{{`` and ``}}`` are braces. What holds a variable that has no value now is left out: the parameter, the header, the
-member of a mapping; a list that holds it vanishes as a whole. Values are never looked at for variables, so data cannot become a template.
+A text that is one ``{variable}`` alone becomes the variable's value as JSON; in a longer text it becomes text (a list: its
+members with commas between). ``{{`` and ``}}`` are braces. What holds a variable that has no value now is left out: the parameter,
+the header, the member of a mapping; a list that holds it vanishes as a whole. Values are never looked at for variables, so data
+cannot become a template.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sales_crm_bridge.model import Effect, HttpCall
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sales_crm_adapters.rest.options import Common, Request
+    from sales_crm_adapters.rest.notions import Common, Request
 
 _PIECES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _VARIABLE = re.compile(r"[a-z_]+(\.[^{}]+)?")
@@ -142,7 +143,8 @@ class Calls:
         self._effect = effect
         self._path = Template(request.path)
         self._query = [
-            (name, Template(value), isinstance(value, list)) for name, value in {**common.query, **request.query}.items()
+            (name, Template(value), isinstance(value, list))
+            for name, value in {**common.query, **request.query}.items()
         ]
         self._headers = Template({**common.headers, **request.headers})
         body = deep(common.body, request.body) if has_body and isinstance(request.body, dict) else request.body

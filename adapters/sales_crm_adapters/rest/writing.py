@@ -210,9 +210,7 @@ class Writer:
         if holder is None:
             return refusal
         if write.crm_id or holder.key != write.key or holder.state is not LeadState.LIVE:
-            return Rejected(
-                category=Category.DUPLICATE, code=refusal.code, fields=refusal.fields, other_id=holder.id
-            )
+            return Rejected(category=Category.DUPLICATE, code=refusal.code, fields=refusal.fields, other_id=holder.id)
         outcome = yield from self._plain(_of(write, holder.id))
         if isinstance(outcome, Accepted):
             return Accepted(crm_id=outcome.crm_id, record=outcome.record, adopted=True)
