@@ -11,7 +11,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 STAGE := @scripts/stage
 # What scripts/generate writes; `make check` fails if writing it again changes anything.
-GENERATED := sales_crm_bridge/pb config/schema docs/config.md docs/crms.md
+GENERATED := sales_crm_bridge/pb config/schema docs/config.md docs/crms.md docs/declared-language.md
 
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -74,6 +74,7 @@ protos: venv ## Generate sales_crm_bridge/pb from protos/
 generate: protos ## Generate everything that is generated: messages, schemas, reference pages
 	@python -m sales_crm_bridge.schema --write
 	@python -m sales_crm_adapters --write docs/crms.md
+	@python -m sales_crm_adapters --language docs/declared-language.md
 
 # --- Gate -------------------------------------------------------------------------------------------------------
 

@@ -71,8 +71,12 @@ FINDINGS: dict[str, Explained] = {
     "rest.bad-path": Explained(
         "a text that is no path into an answer", "write steps with dots between, or a list of steps"
     ),
-    "rest.bad-template": Explained("a text with braces that are no variable", "write {name} for a variable, {{ and }} for braces"),
-    "rest.unknown-variable": Explained("a variable that is not known in this place", "use one of the variables of this place"),
+    "rest.bad-template": Explained(
+        "a text with braces that are no variable", "write {name} for a variable, {{ and }} for braces"
+    ),
+    "rest.unknown-variable": Explained(
+        "a variable that is not known in this place", "use one of the variables of this place"
+    ),
     "rest.contradiction": Explained(
         "parts of a declaration that do not go together, or lack what they stand on", "mend what the finding names"
     ),

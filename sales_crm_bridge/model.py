@@ -325,6 +325,7 @@ class FieldDefinition:
 class Account:
     """Who we are at the CRM, and what we may: the answer of an adapter's ``check``.
 
+    ``account_id`` "": the CRM cannot say (a declared one without ``check.account``); then nobody can tell a wrong account.
     ``missing`` names rights that the configured work needs and the credentials lack. ``problems`` are findings in words, each
     (code, message, remedy): our key's property is absent, say. ``calls_left_day`` None: the CRM does not say.
     """

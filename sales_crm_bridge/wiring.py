@@ -237,9 +237,12 @@ class Crew:
 
 
 def verify(tenant: Tenant, account: Account) -> Account:
-    """The account, if it is the one the tenant's file means and can do the work; raises ``ConnectionStopped``."""
+    """The account, if it is the one the tenant's file means and can do the work; raises ``ConnectionStopped``.
+
+    A CRM that cannot say whose account it is cannot be held to it.
+    """
     place = f"{tenant.file}"
-    if tenant.connection.account and account.account_id != tenant.connection.account:
+    if account.account_id and account.account_id != tenant.connection.account:
         raise ConnectionStopped(
             "crm.wrong-account",
             f"the credentials belong to account {account.account_id}, the file says {tenant.connection.account}",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sales_crm_adapters import CATALOGUE
+from sales_crm_adapters.rest import reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -131,7 +132,13 @@ def main(arguments: list[str]) -> int:
     action.add_argument(
         "--check", metavar="PATH", type=Path, help="exit with 1 if the page is not what would be written"
     )
+    action.add_argument(
+        "--language", metavar="PATH", type=Path, help="write the page about the language of declared CRMs"
+    )
     given = parser.parse_args(arguments)
+    if given.language is not None:
+        given.language.write_text(reference.page(), encoding="utf-8")
+        return 0
     if given.write is not None:
         given.write.write_text(page(), encoding="utf-8")
         return 0

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from sales_crm_bridge.sandbox.asgi import SandboxApp
-from sales_crm_bridge.sandbox.dialects import Cloud, Miserly, Plain, Rpc, fill, miserly, rpc
+from sales_crm_bridge.sandbox.dialects import Cloud, Harbour, Miserly, Plain, Rpc, fill, harbour, miserly, rpc
+from sales_crm_bridge.sandbox.dialects.seeding import Dialect
 from sales_crm_bridge.sandbox.hubspot import Account, Portal, Vices
 from sales_crm_bridge.sandbox.serving import serve
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 _SIGN_IN = {"database": "main", "login": rpc.LOGIN, "password": rpc.SECRET}
 _OPEN = {"jsonrpc": "2.0", "id": 1, "method": "session.open", "params": _SIGN_IN}
-DIALECTS: dict[str, tuple[type[Plain | Cloud | Rpc | Miserly], str]] = {
+_SESSION = {"user": harbour.USER, "password": harbour.SECRET}
+DIALECTS: dict[str, tuple[type[Dialect], str]] = {
     "plain": (Plain, "curl -H 'X-Api-Key: plain-key' 'URL/api/v1/people?limit=2'"),
     "cloud": (Cloud, "curl -u cloud-client:cloud-secret -d grant_type=client_credentials URL/oauth/token"),
     "rpc": (Rpc, f"curl -d '{json.dumps(_OPEN)}' URL/jsonrpc"),
+    "harbour": (Harbour, f"curl -d '{json.dumps(_SESSION)}' URL/v3/session"),
     "miserly": (Miserly, f"curl -u {miserly.USER}:{miserly.SECRET} 'URL/crm/leads?page=1&size=2'"),
 }
 """Each dialect, and a call to begin with; its module's docstring is its reference."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
@@ -59,6 +60,8 @@ BODY_MAX = 4_000
 """Characters of a request's body that are shown."""
 ANSWER_MAX = 400
 """Characters of a refusal's body that are shown."""
+COUNTED_DIGITS = 9
+"""Digits of a number that no account has counted up to."""
 GOOD = range(200, 300)
 
 
@@ -343,10 +346,12 @@ def _of(record: Record, name: str) -> object:
 
 
 def _nobody(known: str) -> str:
-    """An id of the same form that hardly anybody has: every digit a nine, or the last letter another."""
-    if known.isdecimal():
-        return "9" * max(len(known), 9)
-    return "".join("9" if sign.isdecimal() else sign for sign in known)
+    """An id of the same form that hardly anybody has: beyond the last where ids are counted up, else with every digit a nine."""
+    counted = re.fullmatch(r"([^0-9]*)([0-9]+)", known)
+    if counted is not None:
+        return counted[1] + "9" * max(len(counted[2]), COUNTED_DIGITS)
+    nines = re.sub(r"[0-9]", "9", known)
+    return nines if nines != known else f"{known[:-1]}{'y' if known[-1:] == 'z' else 'z'}"
 
 
 def _finding(code: str, message: str, where: str, remedy: str = "") -> Finding:

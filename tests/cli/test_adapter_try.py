@@ -20,7 +20,7 @@ from sales_crm_bridge.ports import Talk
 from sales_crm_bridge.sandbox import Fault, FaultKind, SandboxApp, serve
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from sales_crm_bridge.settings import load
-from sales_crm_bridge.trying import attempt, tenant_of
+from sales_crm_bridge.trying import _nobody, attempt, tenant_of
 from sales_crm_bridge.trying.shown import Trial
 from sales_crm_bridge.trying.talks import rehearsed
 
@@ -194,6 +194,23 @@ def test_a_rehearsed_talk_makes_no_writing_call() -> None:
         rehearsal.send((answer,))
     assert end.value.value == ["NoReply", "HttpReply", "NoReply", "NoReply"]
     assert withheld == [write] * 3
+
+
+@pytest.mark.parametrize(
+    ("known", "nobody"),
+    [
+        ("17", "999999999"),
+        ("70000000026", "99999999999"),
+        ("B-1", "B-999999999"),
+        ("ld_0a1b2c", "ld_9a9b9c"),
+        ("abc", "abz"),
+        ("xyz", "xyy"),
+        ("", "z"),
+    ],
+)
+def test_nobodys_id_has_the_form_of_somebodys(known: str, nobody: str) -> None:
+    """A CRM refuses an id of another form with another error than one that is not there."""
+    assert _nobody(known) == nobody
 
 
 async def test_the_verb_prints_json_and_ends_with_the_houses_codes(tmp_path: Path) -> None:

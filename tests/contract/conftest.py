@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.contract.worlds import WORLDS, World
+from tests.contract.world import World
+from tests.contract.worlds import WORLDS
 
 
 @pytest.fixture(params=sorted(WORLDS))

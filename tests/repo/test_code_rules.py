@@ -35,7 +35,18 @@ ADAPTERS_MAY_IMPORT = frozenset(
     {
         *("sales_crm_bridge.errors", "sales_crm_bridge.model", "sales_crm_bridge.ports", "msgspec"),
         # The standard library's pure parts: values in, values out.
-        *("__future__", "base64", "binascii", "collections", "csv", "dataclasses", "datetime", "decimal", "enum"),
+        *(
+            "__future__",
+            "base64",
+            "binascii",
+            "collections",
+            "csv",
+            "dataclasses",
+            "datetime",
+            "decimal",
+            "email.utils",
+            "enum",
+        ),
         *("functools", "hashlib", "hmac", "html", "io", "itertools", "json", "math", "operator", "re", "string"),
         *("struct", "textwrap", "types", "typing", "unicodedata", "urllib.parse", "xml.etree", "zlib", "zoneinfo"),
     },

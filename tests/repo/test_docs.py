@@ -46,7 +46,7 @@ def test_every_code_has_its_line_in_the_operations_page() -> None:
         for code in CODE.findall(file.read_text(encoding="utf-8"))
     }
     assert len(used) > 60
-    missing = sorted(code for code in used if f"`{code}`" not in page)
+    missing = sorted(code for code in used - FINDINGS.keys() if f"`{code}`" not in page)
     assert not missing
 
 

@@ -236,6 +236,22 @@ def test_cloud_answers_a_batch_in_any_order_and_partly() -> None:
     assert line.call("POST", "/v2/leads/batch", {"operations": [{}] * 51}).status == 413
 
 
+def test_cloud_writes_one_record_with_the_words_of_a_batch() -> None:
+    """An upsert by our key makes or changes; an update is tied to a revision; refusals have the statuses of a batch's members."""
+    line = CloudLine()
+    made = line.call("PUT", "/v2/leads/external/L-1", {"attributes": {"title": "T"}})
+    again = line.call("PUT", "/v2/leads/external/L-1", {"attributes": {"stage": "won"}})
+    assert (made.status, again.status, again.json["id"]) == (201, 200, made.json["id"])
+    target = f"/v2/leads/{made.json['id']}"
+    body = {"attributes": {"title": "U"}, "if_revision": made.json["revision"]}
+    late = line.call("PATCH", target, body)
+    assert (late.status, late.json["error"]["code"]) == (409, "revision_changed")
+    body["if_revision"] = again.json["revision"]
+    assert line.call("PATCH", target, body).json["attributes"] == {"title": "U", "stage": "won"}
+    assert line.call("PATCH", target, {"attributes": {"zzz": "1"}}).json["error"]["details"][0]["code"] == "unknown"
+    assert line.call("PATCH", "/v2/leads/ld_x", {"attributes": {}}).status == 404
+
+
 def test_cloud_counts_calls() -> None:
     """Every answer says what is left; beyond it 429 with the seconds to wait, and after them it goes on."""
     line = CloudLine()

@@ -85,6 +85,9 @@ class PagePart(Part, frozen=True, kw_only=True):
     ] = None
     more: Annotated[Steps | None, Meta(description="Where it stands whether there are more pages.")] = None
     total: Annotated[Steps | Aside | None, Meta(description="Where the number of all records stands.")] = None
+    pages: Annotated[Steps | None, Meta(description="Where the number of pages stands; for pages by number alone.")] = (
+        None
+    )
     short_ends: Annotated[bool, Meta(description="A page that is not full is the last one.")] = False
     steady: Annotated[bool, Meta(description="The CRM keeps a list still while it is paged by number or offset.")] = (
         False

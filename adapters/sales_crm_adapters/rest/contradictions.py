@@ -134,6 +134,8 @@ def _page(listing: Listing, here: Route) -> Iterator[Mistake]:
         yield _no((*here, "steady"), f"`steady` does nothing where pages go by {page.by}", "remove it")
     if page.strip and page.by != "link":
         yield _no((*here, "strip"), "`strip` is for links alone", "remove it")
+    if page.pages is not None and page.by != "number":
+        yield _no((*here, "pages"), "`pages` is for pages by number alone", "remove it")
     if page.by == "time" and page.total is not None:
         yield _no((*here, "total"), "`total` does nothing where pages go by time", "remove it")
     for name, one in (("cursor", "cursor"), ("page", "number")):

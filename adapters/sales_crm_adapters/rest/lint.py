@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PARTS = ("path", "query", "headers", "body", "form")
 _WRITE = ("id", "key", "version", "fields", "operation", "trace", "names")
 _PAGING = ("limit", "page", "offset", "cursor", "after", "names")
-_VARIABLES: Mapping[type, Sequence[str]] = {
+VARIABLES: Mapping[type, Sequence[str]] = {
     about_us.Login: ("secret.",),
     about_records.AllList: _PAGING,
     about_records.ChangesList: (*_PAGING, "since", "until"),
@@ -42,7 +42,7 @@ _VARIABLES: Mapping[type, Sequence[str]] = {
 }
 """Which variables each kind of request knows; one that ends with a dot is the beginning of many."""
 
-_TEXTS: Sequence[tuple[type, str, Sequence[str]]] = (
+TEXTS: Sequence[tuple[type, str, Sequence[str]]] = (
     (about_us.Signature, "signs", ("timestamp", "body", "url", "method")),
     (about_us.StaticToken, "value", ("secret.",)),
     (about_us.Grant, "value", ("token",)),
@@ -96,7 +96,7 @@ def _own(value: msgspec.Struct, route: Route) -> Iterator[Mistake]:
     """The mistakes of one mapping of the language by itself."""
     for field in msgspec.structs.fields(type(value)):
         yield from _held(_kinds_of(type(value), field.name), getattr(value, field.name), (*route, field.encode_name))
-    for kind, name, known in _TEXTS:
+    for kind, name, known in TEXTS:
         if isinstance(value, kind):
             yield from _texts(getattr(value, name), (*route, name), known)
     match value:
@@ -158,7 +158,7 @@ def _paths(held: Any, here: Route, *, many: bool) -> Iterator[Mistake]:
 
 def _request(request: Request, route: Route) -> Iterator[Mistake]:
     """The templates of a request, and what it carries."""
-    known = _VARIABLES[type(request)]
+    known = VARIABLES[type(request)]
     for name in PARTS:
         value = getattr(request, name)
         if value is not None:

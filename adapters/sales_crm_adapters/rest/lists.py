@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from sales_crm_adapters.rest.about_records import ChangesList, RemovedList
-from sales_crm_adapters.rest.notions import Aside
-from sales_crm_adapters.rest.paths import MISSING, Path, Shape, path_of, paths_of
-from sales_crm_adapters.rest.records import BadRecord
+from sales_crm_adapters.rest.links import below
+from sales_crm_adapters.rest.pages import Found, Sheet
+from sales_crm_adapters.rest.paths import MISSING
 from sales_crm_adapters.rest.templates import Calls, named_in_request, plain
 from sales_crm_adapters.rest.times import TimeForm
 from sales_crm_bridge.errors import Bug
@@ -26,7 +26,6 @@ from sales_crm_bridge.model import (
     Page,
     Paging,
     Position,
-    Raw,
     Window,
 )
 from sales_crm_bridge.ports import Talk, ask
@@ -34,20 +33,14 @@ from sales_crm_bridge.ports import Talk, ask
 if TYPE_CHECKING:
     from sales_crm_adapters.rest.about_records import AllList
     from sales_crm_adapters.rest.answers import Answers
-    from sales_crm_adapters.rest.notions import Steps
     from sales_crm_adapters.rest.options import Options
     from sales_crm_adapters.rest.records import Records
 
+MINUTE_US = 60_000_000
+EXPIRES_MIN = 2
+"""Minutes for which a place in a list must be good at the least."""
 EVERYTHING = 1_000_000
 """The page of a list that comes whole."""
-
-
-class Found(msgspec.Struct, frozen=True):
-    """What one answer holds: its records, the longest of its lists, and what it says about the pages."""
-
-    raws: list[Raw]
-    longest: int
-    told: dict[str, Any]
 
 
 class Feeds:
@@ -71,7 +64,11 @@ class Feeds:
 
 
 class Walk:
-    """One list. A place in it is kept as a token: a page's number and size, an offset, the CRM's cursor, a link, or the last id."""
+    """One list. A place in it is kept as a token: a page's number and size, an offset, the last id, or the CRM's cursor or link.
+
+    Before the latter two stands the minute in which they were given: one that has expired ends nothing, the list is walked from
+    its beginning; but one that has expired at once would have us walk in circles.
+    """
 
     def __init__(
         self,
@@ -95,22 +92,11 @@ class Walk:
         own = listing.time if isinstance(listing, ChangesList) else None
         self._form = TimeForm(own) if own is not None else records.form
         self._exclusive = isinstance(listing, ChangesList) and listing.since_exclusive
-        paths: dict[str, Path] = {f"records.{at}": path for at, path in enumerate(paths_of(listing.records))}
-        self._lists = list(paths)
-        self._headers: dict[str, str] = {}
-        for what, place in (("next", page.next), ("more", page.more), ("total", page.total)):
-            self._place(what, place, paths)
-        self._shape = Shape(paths, rows=self._lists)
+        self._sheet = Sheet(listing, records, answers, removed=self._removed)
         drifts = kind is FeedKind.SWEEP and page.by in ("number", "offset") and not page.steady
         paging = Paging.KEYSET if page.by == "time" else Paging.WINDOW if self._timed else Paging.CURSOR
         size = EVERYTHING if page.by == "none" else page.size
         self.feed = Feed(name=name, kind=kind, paging=paging, page_max=size, drifts=drifts)
-
-    def _place(self, what: str, place: Steps | Aside | None, paths: dict[str, Path]) -> None:
-        if isinstance(place, Aside):
-            self._headers[what] = (place.header or "").lower()
-        elif place is not None:
-            paths[what] = path_of(place)
 
     # --- one page -----------------------------------------------------------------------------------------------------
 
@@ -143,7 +129,7 @@ class Walk:
     def _step(self, token: str, limit: int, given: dict[str, Any]) -> Talk[tuple[Found, str, bool]]:
         """Ask for the page at ``token``: what it holds, the token of the next, and whether there is none."""
         page = self._page
-        share = max(1, limit // len(self._lists))
+        share = max(1, limit // self._sheet.count)
         number = page.first
         if page.by == "number" and token:
             # The size of a page stays the same along a walk: page 7 of another size is another page.
@@ -155,11 +141,21 @@ class Walk:
                 values |= {"page": number, "offset": (number - page.first) * share}
             case "offset":
                 values |= {"offset": int(token or 0)}
-            case "cursor" if token:
-                values |= {"cursor": token}
-        reply = yield from ask(self._link(token) if page.by == "link" and token else self._calls.call(values))
-        found = self._read(reply)
-        onward, done = self._onward(found, token, number, share, reply)
+            case _:
+                pass
+        given_min, _, place = token.partition("!") if page.by in ("cursor", "link") else ("", "", "")
+        first = self._calls.call(values)
+        call = first
+        if place:
+            call = self._link(place) if page.by == "link" else self._calls.call({**values, "cursor": place})
+        reply = yield from ask(call)
+        if place and self._answers.meaning(reply).means == "expired":
+            if reply.answered_us // MINUTE_US - int(given_min) < EXPIRES_MIN:
+                raise self._answers.unavailable(reply, "list-stands-still")
+            place = ""
+            reply = yield from ask(first)
+        found = self._sheet.read(reply)
+        onward, done = self._onward(found, place or token, number, share, reply)
         return found, onward, done
 
     def _after(self, token: str) -> dict[str, Any]:
@@ -183,7 +179,7 @@ class Walk:
             case "number":
                 at = number * share if page.first else (number + 1) * share
                 done = over or longest == 0 or self._all(found, at) or (page.next is not None and ended)
-                return f"{number + 1}/{share}", done
+                return f"{number + 1}/{share}", done or self._last(found, number, reply)
             case "offset":
                 at = int(token or 0) + longest
                 if isinstance(next_, int) and not isinstance(next_, bool) and next_ > int(token or 0):
@@ -196,10 +192,21 @@ class Walk:
             case _:
                 onward = "" if ended else plain(next_)
                 if onward and page.by == "link":
-                    onward = self._below(onward, reply)
+                    onward = below(onward, self._page.strip)
+                    if not onward:
+                        raise self._answers.unavailable(reply, "bad-link")
                 if onward and onward == token:
                     raise self._answers.unavailable(reply, "list-stands-still")
-                return onward, over or not onward
+                return f"{reply.answered_us // MINUTE_US}!{onward}" if onward else "", over or not onward
+
+    def _last(self, found: Found, number: int, reply: HttpReply) -> bool:
+        """Whether ``number`` is the last page that the CRM says there is."""
+        if self._page.pages is None:
+            return False
+        told = found.told.get("pages", MISSING)
+        if not isinstance(told, int) or isinstance(told, bool):
+            raise self._answers.unavailable(reply, "page-without-end")
+        return number - self._page.first + 1 >= told
 
     def _all(self, found: Found, at: int) -> bool:
         """Whether ``at`` records are all that the CRM says there are."""
@@ -235,7 +242,7 @@ class Walk:
             passed = int(position.after or 0)
             values |= {"offset": passed}
         reply = yield from ask(self._calls.call(values))
-        found = self._read(reply)
+        found = self._sheet.read(reply)
         times = [raw.modified_us for raw in found.raws]
         if times != sorted(times) or (times and self._by_id and times[0] < since_us - self._grain_us):
             raise self._answers.unavailable(reply, "list-unsorted")
@@ -261,40 +268,6 @@ class Walk:
     def _grain_us(self) -> int:
         return self._form.step_us if self._form is not None else 0
 
-    # --- reading an answer --------------------------------------------------------------------------------------------
-
-    def _read(self, reply: HttpReply) -> Found:
-        """The records of an answer, each once; no content is an empty page. Raises ``CrmUnavailable`` for what is neither."""
-        if self._answers.meaning(reply).means != "ok":
-            raise self._answers.unavailable(reply, "list-refused")
-        told: dict[str, Any] = {what: reply.headers.get(name, MISSING) for what, name in self._headers.items()}
-        if "next" in told and self._page.by == "link" and told["next"] is not MISSING:
-            told["next"] = next_link(told["next"])
-        if reply.status in (204, 304):
-            return Found([], 0, told)
-        try:
-            read = self._shape.read(reply.body)
-            lists = [read[name] for name in self._lists]
-            if any(rows is not None and not isinstance(rows, list) for rows in lists):
-                raise self._answers.unavailable(reply, "no-list")
-            raws = {
-                raw.id: raw
-                for rows in lists
-                for text in rows or ()
-                for raw in [self._records.raw(text, removed=self._removed)]
-            }
-        except (
-            msgspec.MsgspecError,
-            UnicodeDecodeError,
-            RecursionError,
-            BadRecord,
-            ValueError,
-            OverflowError,
-        ) as fault:
-            raise self._answers.unavailable(reply) from fault
-        told |= {what: value for what, value in read.items() if what not in self._lists}
-        return Found(list(raws.values()), max(len(rows or ()) for rows in lists), told)
-
     def _link(self, token: str) -> HttpCall:
         path, _, query = token.partition("?")
         values = {"limit": self._page.size, "names": self._records.names}
@@ -307,25 +280,3 @@ class Walk:
             headers=plainly.headers,
             budget=self._budget,
         )
-
-    def _below(self, link: str, reply: HttpReply) -> str:
-        """A link as path and query below the address; its host does not count, since calls go to that address alone."""
-        try:
-            parts = urlsplit(link)
-        except ValueError as fault:
-            raise self._answers.unavailable(reply, "bad-link") from fault
-        path = parts.path.removeprefix(self._page.strip) if self._page.strip else parts.path
-        if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path or "\\" in path:
-            raise self._answers.unavailable(reply, "bad-link")
-        return f"{path}?{parts.query}" if parts.query else path
-
-
-def next_link(header: str) -> str:
-    """The address of the next page in a ``Link`` header (RFC 8288), "" if it names none."""
-    for part in header.split(","):
-        target, _, parameters = part.partition(";")
-        words = [word.strip().replace('"', "").replace("'", "").lower() for word in parameters.split(";")]
-        target = target.strip()
-        if "rel=next" in words and target.startswith("<") and target.endswith(">"):
-            return target[1:-1]
-    return ""

@@ -145,7 +145,7 @@ class WritePart(Part, frozen=True, kw_only=True):
 
 Means = Literal[
     "ok", "sign_in", "permission", "forbidden", "quota", "quota_day", "busy", "turned_away", "validation", "duplicate",
-    "conflict", "gone", "archived", "merged", "converted", "unsupported", "bisect", "unknown",
+    "conflict", "gone", "archived", "merged", "converted", "expired", "unsupported", "bisect", "unknown",
 ]  # fmt: skip
 
 

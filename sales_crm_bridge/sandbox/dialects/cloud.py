@@ -12,6 +12,8 @@ GET    /v2/leads               ``page[size]`` (1 … 100), ``page[cursor]``, ``f
                                ``filter[modified_before]`` (exclusive), ``filter[deleted]`` (``without``, ``with``,
                                ``only``), ``filter[id]``, ``filter[external_id]`` (up to 100, by commas) → ``{data: [Lead]}`` by
                                modified time, then id; ``Link: <…>; rel="next"`` while there is more
+PUT    /v2/leads/external/{id} ``{attributes}``: the lead with this ``external_id``, made if it is not there → 201 or 200 Lead
+PATCH  /v2/leads/{id}          ``{attributes, if_revision?}`` → 200 Lead
 POST   /v2/leads/batch         ``{operations: [Operation]}``, up to 50 → 207 ``{results: [Result]}`` in any order
 DELETE /v2/leads/{id}          202
 ====== ======================= ========================================================================================
@@ -19,9 +21,9 @@ DELETE /v2/leads/{id}          202
 Lead: ``{id, external_id, revision, deleted, times: {created, modified}, attributes: {title, company, stage, rating, contact:
 {email, phone}}}``; times in epoch milliseconds, an empty attribute is left out. Operation: ``{ref, op: upsert, external_id,
 attributes}`` or ``{ref, op: update, id, if_revision?, attributes}``; attributes that are not named stay, null clears,
-``contact`` is merged. Result: ``{ref, status, lead?, error?}``. Errors: ``{error: {code, message, details: [{attribute, code}],
-other?}}``; of an item 404 ``not_found``, 410 ``deleted``, 409 ``revision_changed`` or ``email_taken`` (with ``other``), 422
-``invalid``.
+``contact`` is merged. Result: ``{ref, status, lead?, error?}``. A single write is refused with the same words and statuses.
+Errors: ``{error: {code, message, details: [{attribute, code}], other?}}``; of an item 404 ``not_found``, 410 ``deleted``, 409
+``revision_changed`` or ``email_taken`` (with ``other``), 422 ``invalid``.
 
 Every answer has ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` (seconds until the ten are over) and
 ``X-Daily-Remaining``; 429 has ``Retry-After``. A token lasts ten minutes and may be withdrawn at any time, in the middle of a
@@ -183,7 +185,7 @@ class Cloud(Counter):
         return headers | {"x-cloud-signature": f"v1={signature}"}, body
 
     def _now_ms(self) -> int:
-        return int(self._clock() * 1000)
+        return round(self._clock() * 1e6) // 1000
 
     def _new_id(self) -> str:
         name = f"ld_{self._rng.getrandbits(40):010x}"
@@ -251,6 +253,10 @@ class Cloud(Counter):
                 return self._list(request)
             case ["POST", "v2", "leads", "batch"]:
                 return self._batch(request)
+            case ["PUT", "v2", "leads", "external", key]:
+                return self._single(request, {"op": "upsert", "external_id": key})
+            case ["PATCH", "v2", "leads", name]:
+                return self._single(request, {"op": "update", "id": name})
             case ["DELETE", "v2", "leads", name] if name in self.leads:
                 self.delete(name)
                 return json_answer(202, {"data": self.leads[name].wire()})
@@ -338,6 +344,10 @@ class Cloud(Counter):
         results = [self._operation(one) for one in operations]
         self._rng.shuffle(results)
         return json_answer(207, {"results": results})
+
+    def _single(self, request: Request, named: dict[str, Any]) -> Answer:
+        result = self._operation({**(json_object(request.body) or {}), **named})
+        return json_answer(result["status"], result.get("lead") or {"error": result["error"]})
 
     def _operation(self, operation: dict[str, Any]) -> dict[str, Any]:
         ref = operation.get("ref")

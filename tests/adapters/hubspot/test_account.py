@@ -22,7 +22,8 @@ from sales_crm_bridge.model import (
 )
 from sales_crm_bridge.sandbox.hubspot import ALL_SCOPES
 from tests.adapters.hubspot.talks import adapter, hold, reply
-from tests.contract.worlds import HubSpotContacts, HubSpotLeads, Stopped
+from tests.contract.world import Stopped
+from tests.contract.worlds import HubSpotContacts, HubSpotLeads
 
 OAUTH = {"client_id": "CID", "client_secret": "S&C", "refresh_token": "RT"}
 

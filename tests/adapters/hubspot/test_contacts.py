@@ -22,7 +22,8 @@ from sales_crm_bridge.model import (
 )
 from sales_crm_bridge.sandbox import Answer, Fault, FaultKind
 from tests.adapters.hubspot.talks import adapter, hold, reply, row, sent
-from tests.contract.worlds import HubSpotContacts, person
+from tests.contract.world import person
+from tests.contract.worlds import HubSpotContacts
 
 
 def update(number: int, **fields: Any) -> Write:

@@ -20,7 +20,8 @@ from sales_crm_bridge.model import (
 )
 from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.sandbox.hubspot import CONTACTS, Link
-from tests.contract.worlds import PRIMARY, HubSpotLeads, person
+from tests.contract.world import person
+from tests.contract.worlds import PRIMARY, HubSpotLeads
 
 
 def push(world: HubSpotLeads, *batch: Write) -> list[Outcome]:

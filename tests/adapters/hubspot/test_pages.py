@@ -9,7 +9,8 @@ from sales_crm_bridge.errors import CrmUnavailable
 from sales_crm_bridge.model import Cursor, Feed, FeedKind, HttpCall, LeadState, Raw, Window
 from sales_crm_bridge.ports import CrmAdapter
 from tests.adapters.hubspot.talks import adapter, hold, reply, row, sent
-from tests.contract.worlds import HubSpotContacts, World
+from tests.contract.world import World
+from tests.contract.worlds import HubSpotContacts
 
 WINDOW = Window(lo_us=1_767_225_600_000_000, hi_us=1_767_229_200_000_000)
 
