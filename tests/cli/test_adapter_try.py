@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,10 +21,13 @@ from sales_crm_bridge.model import Effect, HttpCall, HttpReply
 from sales_crm_bridge.ports import Talk
 from sales_crm_bridge.sandbox import Fault, FaultKind, SandboxApp, serve
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
+from sales_crm_bridge.sandbox.memory import MemoryCrm
 from sales_crm_bridge.settings import load
 from sales_crm_bridge.trying import _nobody, attempt, tenant_of
 from sales_crm_bridge.trying.shown import Trial
 from sales_crm_bridge.trying.talks import rehearsed
+from tests.contract.declared_worlds import DECLARED, DECLARED_WORLDS, DeclaredWorld
+from tests.contract.world import Clock
 
 TENANT = """
 tenant: acme
@@ -38,6 +43,20 @@ fields:
   last_name: lastname
   city: {city}
   status: {{crm: hs_lead_status, values: {{NEW: new, CONNECTED: qualified, UNQUALIFIED: disqualified}}}}
+"""
+MEMORY = """
+tenant: acme
+leads: [{{owner: crm, from: 2026-01-01T00:00:00Z}}]
+connection:
+  adapter: memory
+  address: {address}
+  account: memory-1
+  credentials: {{kind: password, password: env:TRY_SECRET}}
+  allow_hosts: [127.0.0.1]
+fields:
+  full_name: name
+  email: email
+  status: {{crm: status, values: {{new: new, open: working, qualified: qualified, disqualified: disqualified}}}}
 """
 STATIC = "{kind: token, token: env:TRY_TOKEN}"
 OAUTH = "{kind: oauth, client_id: env:TRY_ID, client_secret: env:TRY_SECRET, refresh_token: env:TRY_REFRESH}"
@@ -194,6 +213,58 @@ def test_a_rehearsed_talk_makes_no_writing_call() -> None:
         rehearsal.send((answer,))
     assert end.value.value == ["NoReply", "HttpReply", "NoReply", "NoReply"]
     assert withheld == [write] * 3
+
+
+@pytest.mark.parametrize("make", DECLARED_WORLDS.values(), ids=list(DECLARED_WORLDS))
+async def test_a_declared_crm_is_tried_as_any_other(
+    make: type[DeclaredWorld], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each declared dialect over real HTTP: no fault, no finding, every list read, every write shown, no secret told."""
+    world = make(clock=Today())
+    for number in range(5):
+        world.create(number, key=f"L-{number}")
+    text = (DECLARED / f"{make.declaration}.yaml").read_text()
+    for name, value in {**make.secrets, "webhook_secret": "hook-secret"}.items():
+        for variable in re.findall(rf"\b{name}: env:(\w+)", text):
+            monkeypatch.setenv(variable, value)
+    async with serve(SandboxApp(world.crm)) as address:  # type: ignore[arg-type]  # each of them pauses for nothing
+        here = re.sub(r"address: https://[^/\n]+", f"address: {address}", text)
+        file = tmp_path / "declared.yaml"
+        file.write_text(here.replace("  account:", "  allow_hosts: [127.0.0.1]\n  account:", 1))
+        trial = await attempt(load(None), tenant_of(file), 2)
+    assert (trial.findings, trial.faults) == ([], [])
+    notes = dict(trial.notes)
+    assert notes["read by id"] == "the same as in the list"
+    assert notes["list all, next page"] == "2 records, none of which the first page had"
+    assert notes["read what is not there"].endswith("understood as gone")
+    assert (notes.get("read by key") == "the same record") is world.adapter.capabilities.read_by_key
+    shown = {call.step for call in trial.calls if not call.made}
+    assert shown == {"would create", "would revise", "would qualify", "would disqualify"}
+    assert (make.exchanged, world.count()) == (any(call.step == "sign in" for call in trial.calls), 5)
+    told = json.dumps(trial.to_json())
+    assert not [value for name, value in make.secrets.items() if "username" not in name and value in told]
+
+
+async def test_the_memory_crm_is_tried_as_any_other(tmp_path: Path) -> None:
+    """Nothing in a try is one adapter's own: a keyset walk over seconds, a sign-in by password, single writes."""
+    crm = MemoryCrm(clock=time.time, rng=random.Random(1), password=SECRETS["TRY_SECRET"])
+    for number in range(4):
+        crm.create({"name": f"Lead {number}", "email": f"lead{number}@corp.example", "status": "new"}, f"L-{number}")
+    file = tmp_path / "memory.yaml"
+    async with serve(SandboxApp(crm)) as address:
+        file.write_text(MEMORY.format(address=address))
+        trial = await attempt(load(None), tenant_of(file), 2)
+    assert (trial.findings, trial.faults) == ([], [])
+    assert dict(trial.notes)["read by key"] == "the same record"
+    assert [record.feed for record in trial.records].count("all") == 2
+    assert sorted(held.etag for held in crm.records.values()) == [1, 2, 3, 4], "nothing was written"
+
+
+class Today(Clock):
+    """The wall's time: the bridge asks for the last day."""
+
+    def __call__(self) -> float:
+        return time.time()
 
 
 @pytest.mark.parametrize(

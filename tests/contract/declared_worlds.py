@@ -250,7 +250,7 @@ class MiserlyWorld(DeclaredWorld):
         return Writing("POST", "*/leads/*" if write.crm_id else "*/leads")
 
 
-DECLARED_WORLDS: Mapping[str, type[World]] = {
+DECLARED_WORLDS: Mapping[str, type[DeclaredWorld]] = {
     "declared-cloud": CloudWorld,
     "declared-miserly": MiserlyWorld,
     "declared-plain": PlainWorld,
