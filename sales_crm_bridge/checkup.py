@@ -14,6 +14,7 @@ from sales_crm_bridge.errors import BridgeError, ConnectionStopped, EnvironmentF
 from sales_crm_bridge.kafka import kafka_state
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.roster import judge
+from sales_crm_bridge.rpc import findings_of_files
 from sales_crm_bridge.settings import run_findings
 from sales_crm_bridge.world import WallClock
 
@@ -73,7 +74,7 @@ def check_files(folder: Path) -> CheckReport:
 
 async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
     """Ask each CRM, Kafka and the ledger as well; changes nothing but what a sign-in itself must keep."""
-    findings = [*offline.findings, *run_findings(settings)]
+    findings = [*offline.findings, *run_findings(settings), *findings_of_files(settings.rpc)]
     if settings.kafka:
         findings += await kafka_state(operate.kafka_settings(settings), inbox_keep_s=settings.retention.inbox_s)
     told: list[TenantCheck] = []

@@ -48,6 +48,7 @@ def calls_of(settings: Settings, outside: Outside, roster: Roster) -> RpcServer 
         clock=clock,
         tenancy=roster.tenancy,
         unseal=unseal,
+        observer=outside.observer,
     )
     return RpcServer(
         rpc,

@@ -44,6 +44,10 @@ class Observer(Protocol):
         """So many facts have left the outbox: acknowledged by Kafka, or refused for good."""
         ...
 
+    def called(self, method: str, status: str) -> None:
+        """A call of ``method`` of the command service ended with gRPC's ``status``, by name."""
+        ...
+
     def took(self, step: Step, seconds: float) -> None:
         """A step has ended."""
         ...
@@ -66,6 +70,9 @@ class Nobody:
         """Not heard."""
 
     def facts(self, published: int, refused: int) -> None:
+        """Not heard."""
+
+    def called(self, method: str, status: str) -> None:
         """Not heard."""
 
     def took(self, step: Step, seconds: float) -> None:

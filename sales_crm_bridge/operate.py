@@ -22,6 +22,7 @@ from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings
 from sales_crm_bridge.ledger import migrate as migrate_ledger
 from sales_crm_bridge.ledger import open_ledger, schema_state
 from sales_crm_bridge.roster import judge, row_of
+from sales_crm_bridge.rpc import findings_of_files
 from sales_crm_bridge.settings import run_findings
 from sales_crm_bridge.tasks import end, first
 from sales_crm_bridge.units import time_text
@@ -70,7 +71,7 @@ def facts_of(settings: Settings) -> KafkaFacts:
 
 def need_kafka(settings: Settings) -> None:
     """Raise ``ConfigError`` unless the settings are good enough for production."""
-    findings = run_findings(settings)
+    findings = [*run_findings(settings), *findings_of_files(settings.rpc)]
     if findings:
         raise ConfigError(findings)
 

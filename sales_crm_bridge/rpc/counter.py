@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from sales_crm_bridge.admission import Booker, Tenancy
+    from sales_crm_bridge.observer import Observer
     from sales_crm_bridge.ports import Clock, Ledger
     from sales_crm_bridge.rpc.asking import Asker
     from sales_crm_bridge.rpc.identity import Caller, Doorkeeper
@@ -47,10 +48,7 @@ _REASONED = (CommandState.PARKED, CommandState.REFUSED)
 
 
 class Counter:
-    """Serves calls. ``unseal`` opens an answer of the holder about a lead of a tenant.
-
-    ``calls``: how many calls of each method ended with which status, by (method, status).
-    """
+    """Serves calls. ``unseal`` opens an answer of the holder about a lead of a tenant; ``observer`` hears how each call ended."""
 
     def __init__(
         self,
@@ -63,6 +61,7 @@ class Counter:
         clock: Clock,
         tenancy: Callable[[], Tenancy],
         unseal: Callable[[str, bytes], bytes],
+        observer: Observer,
     ) -> None:
         self._settings = settings
         self._door = door
@@ -73,7 +72,7 @@ class Counter:
         self._tenancy = tenancy
         self._unseal = unseal
         self._seats: Counts[str] = Counts()
-        self.calls: Counts[tuple[str, str]] = Counts()
+        self._observer = observer
 
     async def serve(self, method: Method, sent: bytes, context: Context) -> Message:
         """One call of ``method``, from its request's bytes to its response or status."""
@@ -96,7 +95,7 @@ class Counter:
             status = grpc.StatusCode.CANCELLED
             raise
         finally:
-            self.calls[method.name, status.name] += 1
+            self._observer.called(method.name, status.name)
 
     async def _serve(self, method: Method, sent: bytes, context: Context) -> Message:
         ours = True
@@ -181,10 +180,13 @@ class Counter:
         if isinstance(row, gate.NotOurs):
             # A command that was taken before its tenant's leads changed hands is still ours to tell of.
             known = await self._ledger.known(intent.tenant_id, intent.message_id)
+            self._observer.intents("repeated" if known is not None else "passed_over", 1)
             if known is None:
                 raise _not_ours(row)
             return self._told(method, intent, known)
-        if await self._booker.book(row):
+        new = await self._booker.book(row)
+        self._observer.intents("taken" if new else "repeated", 1)
+        if new:
             log.info(
                 "a command was taken",
                 extra={

@@ -81,11 +81,6 @@ class RpcServer:
         self._draining = False
         self.port = 0
 
-    @property
-    def calls(self) -> dict[tuple[str, str], int]:
-        """How many calls ended, by (method, status)."""
-        return dict(self._counter.calls)
-
     async def start(self) -> None:
         """Listen; not serving yet, as health says. Raises ``EnvironmentFault`` for files and ports that are not as needed."""
         self._door.load()
@@ -97,7 +92,7 @@ class RpcServer:
                 ("grpc.max_concurrent_streams", settings.in_flight + STREAMS_MORE),
             )
         )
-        handlers: dict[str, Any] = {
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, Message]] = {
             name: grpc.unary_unary_rpc_method_handler(
                 partial(self._counter.serve, method),
                 response_serializer=_serialized,  # requests stay bytes until the caller is known

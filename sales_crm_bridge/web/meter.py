@@ -30,6 +30,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "command_outcomes": ("Tries of commands, by what came of them.", ("tenant", "connection", "outcome", "category")),
     "records": ("Records of the CRM looked at, by what they meant.", ("tenant", "connection", "feed", "result")),
     "facts": ("Facts that left the outbox.", ("result",)),
+    "calls": ("Calls of the command service, by how they ended.", ("method", "status")),
     "webhook_deliveries": (
         "Webhook deliveries, by the status they were answered with.",
         ("tenant", "connection", "status"),
@@ -63,6 +64,10 @@ class Meter:
         """See ``observer.Observer``."""
         self.count("facts", ("published",), published)
         self.count("facts", ("refused",), refused)
+
+    def called(self, method: str, status: str) -> None:
+        """See ``observer.Observer``."""
+        self.count("calls", (method, status))
 
     def took(self, step: Step, seconds: float) -> None:
         """See ``observer.Observer``."""

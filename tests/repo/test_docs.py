@@ -22,6 +22,7 @@ AREAS = (
     "memory",
     "rest",
     "quota",
+    "rpc",
     "sign-in",
 )
 CODE = re.compile(rf'"((?:{"|".join(AREAS)})\.[a-z0-9-]+)"')

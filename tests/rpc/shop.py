@@ -36,6 +36,7 @@ from sales_crm_bridge.sandbox import SandboxTransport
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from sales_crm_bridge.settings import Settings
 from sales_crm_bridge.simulate.topic import Topics, TopicSink, TopicSource
+from sales_crm_bridge.web import Meter
 from sales_crm_bridge.world import RealDice, WallClock
 
 ROOT = Path(__file__).parents[2]
@@ -311,6 +312,7 @@ class Shop:
         )
         self.portal.add_property("contacts", "bridge_lead_id", unique=True)
         self.topics = Topics(2, self.clock.now_us)
+        self.meter = Meter()
         (folder / "tenants").mkdir()
         self.tenant("acme")
 
@@ -338,6 +340,10 @@ class Shop:
                 "rpc": {**plain, **rpc},
             }
         )
+
+    def counted(self, name: str) -> dict[tuple[str, ...], int]:
+        """A counter of the metrics, by its labels."""
+        return {labels: number for labels, number in self.meter._counts[name].items() if number}
 
     def token(self, **claims: Any) -> str:
         return self.issuer.token(self.clock.now_us() / 1e6, **claims)
@@ -368,6 +374,7 @@ class Shop:
                 dice=RealDice(),
                 ledger=ledger,
                 transport=lambda _tenant: HttpxTransport(SandboxTransport(self.portal, sleep=self.clock.sleep)),
+                observer=self.meter,
             )
             roster = wiring.roster_of(settings, outside)
             server = fronts.calls_of(settings, outside, roster)
