@@ -48,6 +48,10 @@ lock: ## Resolve pyproject.toml anew into requirements/*.lock
 services: venv ## Start the real Kafka, PostgreSQL and BottleCRM that the tests marked `real` use
 	@scripts/services start
 
+.PHONY: tools
+tools: ## Install the programs that check deploy/: kustomize and promtool
+	@scripts/tools install
+
 # --- See it work ------------------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -114,7 +118,7 @@ check-shell:
 	$(STAGE) $@ shellcheck -x $$(grep -rlIE '^#!.*bash|^# shellcheck shell=bash' scripts .ci)
 
 check-yaml:
-	$(STAGE) $@ yamllint --strict config compose.yaml protos
+	$(STAGE) $@ yamllint --strict config compose.yaml deploy protos
 
 check-docker:
 	$(STAGE) $@ hadolint Dockerfile

@@ -21,8 +21,14 @@ POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES", "postgresql://bridge@127.0.0.1
 BOTTLECRM = Path(
     os.environ.get("BRIDGE_TEST_BOTTLECRM", Path(__file__).parents[1] / ".work" / "bottlecrm" / "bottlecrm.json")
 )
+TOOLS = Path(__file__).parents[1] / ".work" / "tools"
 REQUIRE_REAL = os.environ.get("REQUIRE_REAL") == "1"
-NEEDS_REAL = frozenset({"kafka_bootstrap", "postgres_dsn", "postgres_database", "postgres_databases", "bottlecrm"})
+NEEDS_REAL = frozenset(
+    {
+        *("kafka_bootstrap", "postgres_dsn", "postgres_database", "postgres_databases", "bottlecrm"),
+        *("kustomize", "promtool"),
+    }
+)
 REAL_FOLDER = Path(__file__).parent / "real"
 
 # No test is timed, so no example has a deadline; in CI the examples are the same every time.
@@ -164,3 +170,23 @@ def bottlecrm() -> dict[str, Any]:
     except (OSError, httpx.HTTPError):
         pytest.skip(f"no BottleCRM answers that {BOTTLECRM} tells of: run scripts/bottlecrm start")
     return passport
+
+
+def tool(variable: str, pattern: str) -> str:
+    """Give the path of a program that scripts/tools has installed: the variable's, or the newest in the work folder."""
+    found = [os.environ[variable]] if variable in os.environ else sorted(map(str, TOOLS.glob(pattern)))
+    if not found or not os.access(found[-1], os.X_OK):
+        pytest.skip(f"no {pattern.rstrip('-*')}: run scripts/tools install")
+    return found[-1]
+
+
+@pytest.fixture(scope="session")
+def kustomize() -> str:
+    """Give the path of kustomize."""
+    return tool("BRIDGE_TEST_KUSTOMIZE", "kustomize-*")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Give the path of promtool."""
+    return tool("BRIDGE_TEST_PROMTOOL", "promtool")
