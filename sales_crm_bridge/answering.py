@@ -9,6 +9,7 @@ import msgspec
 from sales_crm_bridge.contract import LeadStatus, lead_answer
 from sales_crm_bridge.errors import BridgeError, ConnectionStopped, CrmUnavailable
 from sales_crm_bridge.model import LeadState, Record, Ref
+from sales_crm_bridge.policy.fields import heirs_of
 from sales_crm_bridge.reading import READ_BATCH
 from sales_crm_bridge.state import Answer
 
@@ -45,25 +46,19 @@ class Answerer:
     async def _answer(self, asked: Sequence[Inquiry], bound: dict[str, Binding]) -> list[Answer]:
         """One answer each. A record that cannot be read costs the others nothing."""
         desk = self._desk
-        refs = {
-            one.lead_id: ref for one in asked if (ref := self._ref(one.lead_id, bound.get(one.lead_id))) is not None
-        }
-        records: dict[str, Record] = {}
+        records = {one.lead_id: gone for one in asked if (gone := _merged(bound.get(one.lead_id))) is not None}
+        leads = [one.lead_id for one in asked if one.lead_id not in records]
+        refs = {name: ref for name in leads if (ref := self._ref(name, bound.get(name))) is not None}
         try:
             if refs:
                 found = await desk.speaker.converse(desk.adapter.read(list(refs.values())), purpose="pull")
-                records = dict(zip(refs, found, strict=True))
+                records |= dict(zip(refs, found, strict=True))
             into = await self._survivors(list(records.values()))
-            return [
-                self._say(one, records.get(one.lead_id), bound.get(one.lead_id), into)
-                if one.lead_id in refs
-                else _no(one, UNKNOWN_LEAD, "the lead has no record in the CRM")
-                for one in asked
-            ]
+            return [self._say(one, records.get(one.lead_id), bound.get(one.lead_id), into) for one in asked]
         except (CrmUnavailable, ConnectionStopped, msgspec.MsgspecError, ValueError, KeyError, TypeError) as fault:
             code = fault.code if isinstance(fault, BridgeError) else "crm.record-unreadable"
             shape = not isinstance(fault, BridgeError) or code.endswith("unreadable")
-            if not shape or len(refs) <= 1:
+            if not shape or len(asked) == 1:
                 said = fault.message if isinstance(fault, BridgeError) else "the record has an unknown shape"
                 return [_no(one, code, said) for one in asked]
         half = (len(asked) + 1) // 2
@@ -75,17 +70,29 @@ class Answerer:
             return Ref(id=binding.crm_id)
         return Ref(key=lead_id) if self._desk.adapter.capabilities.read_by_key else None
 
-    async def _survivors(self, records: Sequence[Record]) -> dict[str, str]:
-        """The leads that records were merged into, by record."""
+    async def _survivors(self, records: Sequence[Record]) -> dict[str, Record]:
+        """The records that others were merged into, by id; ``key`` of each is the lead that it belongs to ("" not known).
+
+        Read too, since a merge may move a lead to a new record before any pull has seen it.
+        """
+        desk = self._desk
         ids = sorted({record.into for record in records if record.state is LeadState.MERGED and record.into})
         if not ids:
             return {}
-        found = await self._desk.ledger.bindings_by_crm_id(self._desk.conn, ids)
-        return {crm_id: binding.lead_id for crm_id, binding in found.items()}
+        found = await desk.speaker.converse(desk.adapter.read([Ref(id=name) for name in ids]), purpose="pull")
+        bound = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
+        leads = {name: binding.lead_id for name, binding in bound.items()}
+        return {
+            name: msgspec.structs.replace(record, key=record.key or leads.get(name, ""))
+            for name, record in zip(ids, found, strict=True)
+        }
 
-    def _say(self, asked: Inquiry, record: Record | None, binding: Binding | None, into: dict[str, str]) -> Answer:
+    def _say(self, asked: Inquiry, record: Record | None, binding: Binding | None, into: dict[str, Record]) -> Answer:
+        survivor = into.get(record.into) if record is not None and record.state is LeadState.MERGED else None
+        if survivor is not None and survivor.key == asked.lead_id:
+            record = survivor
         if record is None:
-            return _no(asked, UNKNOWN_LEAD, "the CRM did not speak of the lead")
+            return _no(asked, UNKNOWN_LEAD, "the lead has no record in the CRM")
         match record.state:
             case LeadState.LIVE | LeadState.CONVERTED:
                 lead, _ = self._desk.mapping.lead(record.fields, asked.lead_id)
@@ -94,12 +101,20 @@ class Answerer:
                 sealed = self._seal(lead_answer(lead, binding.aggregate_version if binding is not None else 0))
                 return Answer(id=asked.id, asker=asked.asker, lead=sealed)
             case LeadState.MERGED:
-                return _no(asked, "lead-merged", into.get(record.into, ""))
+                return _no(asked, "lead-merged", survivor.key if survivor is not None else "")
             case _:
                 known = binding is not None and binding.crm_id
                 if known:
                     return _no(asked, "lead-removed", "the lead's record is no longer there")
                 return _no(asked, UNKNOWN_LEAD, "the CRM has no record under the lead's key")
+
+
+def _merged(binding: Binding | None) -> Record | None:
+    """What a read of a lead would show whose record is known to be merged into another; None: it is not."""
+    into = heirs_of(binding)
+    if binding is None or binding.state is not LeadState.MERGED or not into:
+        return None
+    return Record(id=binding.crm_id, version="", modified_us=0, fields={}, state=LeadState.MERGED, into=into[0][1])
 
 
 def _no(asked: Inquiry, code: str, said: str) -> Answer:

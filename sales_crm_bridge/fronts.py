@@ -55,7 +55,6 @@ def calls_of(settings: Settings, outside: Outside, roster: Roster) -> RpcServer 
         settings.port_grpc,
         counter=counter,
         door=door,
-        booker=booker,
         ledger=ledger,
         clock=clock,
         renew=roster.renew,

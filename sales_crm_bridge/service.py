@@ -156,6 +156,8 @@ class Service:
                         await self._start(lease, held[lease])
             self._nudge.clear()
             tasks = [task for _, task in self._workers.values()] + [task for task, _ in self._ending.values()]
+            if self._stopping.is_set() and not tasks:
+                return  # the last worker has just ended
             await self._nap(self._limits.renew_s, tasks)
 
     def _end_workers(self, held: Mapping[str, Fence]) -> None:

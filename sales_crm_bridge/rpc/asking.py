@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
 from sales_crm_bridge.state import Answer, Inquiry, bell_answers, bell_inquiries
+from sales_crm_bridge.tasks import end
 
 if TYPE_CHECKING:
     from sales_crm_bridge.ports import Clock, Ledger
@@ -54,6 +55,11 @@ class Asker:
             del self._waiting[inquiry.id]
             if not came:
                 await self._drop(inquiry.id)
+
+    async def close(self) -> None:
+        """Look no longer."""
+        if self._looking is not None:
+            await end((self._looking,))
 
     async def _look(self) -> None:
         """Take answers as they come, for as long as somebody waits for one."""

@@ -97,6 +97,11 @@ class Counter:
         finally:
             self._observer.called(method.name, status.name)
 
+    async def close(self, limit_s: float) -> None:
+        """Come back when no transaction of a call is under way any more, or cut it off after ``limit_s``."""
+        await self._booker.close(limit_s)
+        await self._asker.close()
+
     async def _serve(self, method: Method, sent: bytes, context: Context) -> Message:
         ours = True
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,8 @@ class TokenCheck:
             until_s, from_s = float(claims["exp"]), float(claims.get("nbf", 0))
         except (TypeError, ValueError, OverflowError):
             raise _unknown("rpc.bad-token", "the token's times are no numbers") from None
+        if not (math.isfinite(until_s) and math.isfinite(from_s)):
+            raise _unknown("rpc.bad-token", "the token's times are no numbers")
         if not now_s < until_s + leeway_s:
             raise _unknown("rpc.token-expired", "the token is past its time")
         if not from_s - leeway_s <= now_s:

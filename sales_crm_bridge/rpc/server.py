@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from sales_crm_bridge.admission import Booker
     from sales_crm_bridge.ports import Clock, Ledger
     from sales_crm_bridge.rpc.counter import Counter
     from sales_crm_bridge.rpc.identity import Doorkeeper
@@ -63,7 +62,6 @@ class RpcServer:
         *,
         counter: Counter,
         door: Doorkeeper,
-        booker: Booker,
         ledger: Ledger,
         clock: Clock,
         renew: Callable[[], Awaitable[None]],
@@ -72,7 +70,6 @@ class RpcServer:
         self._wanted = port
         self._counter = counter
         self._door = door
-        self._booker = booker
         self._ledger = ledger
         self._clock = clock
         self._renew = renew
@@ -146,7 +143,7 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         if self._server is not None:
             await self._server.stop(grace_s)
-        await self._booker.close(grace_s)
+        await self._counter.close(grace_s)
 
     async def _say(self, status: int) -> None:
         for name in ("", contract.SERVICE):

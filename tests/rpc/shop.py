@@ -11,7 +11,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
@@ -293,17 +293,35 @@ class MovedClock(WallClock):
         return super().now_us() + round(self.moved_s * 1e6)
 
 
+class Noted:
+    """A transport that notes which addresses were called."""
+
+    def __init__(self, inner: HttpxTransport, sent: list[str]) -> None:
+        self._inner = inner
+        self._sent = sent
+
+    async def send(
+        self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes, timeout_s: float
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        self._sent.append(url)
+        return await self._inner.send(method, url, headers, body, timeout_s)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
 class Shop:
     """One deployment: a folder, a CRM, topics; processes of the bridge that are started on it."""
 
-    def __init__(self, folder: Path, texts: Texts, ledger: str = "") -> None:
+    def __init__(self, folder: Path, texts: Texts | None, ledger: str = "", issuer: Issuer | None = None) -> None:
         self.folder = folder
-        self.texts = texts
+        self._texts = texts
         self.address = ledger or f"sqlite:///{folder / 'ledger.db'}"
         self.clock = MovedClock()
-        self.issuer = Issuer()
+        self.issuer = issuer or Issuer()
         self.keys_file = folder / "keys.json"
-        self.issuer.publish(self.keys_file)
+        if not self.keys_file.exists():
+            self.issuer.publish(self.keys_file)
         self.portal = Portal.seeded(
             seed=1,
             leads=0,
@@ -313,8 +331,20 @@ class Shop:
         self.portal.add_property("contacts", "bridge_lead_id", unique=True)
         self.topics = Topics(2, self.clock.now_us)
         self.meter = Meter()
-        (folder / "tenants").mkdir()
+        self.sent: list[str] = []
+        (folder / "tenants").mkdir(exist_ok=True)
         self.tenant("acme")
+
+    @classmethod
+    def again(cls, folder: Path) -> Shop:
+        """The same deployment, in another process that only serves."""
+        return cls(folder, None)
+
+    @property
+    def texts(self) -> Texts:
+        """What a client has."""
+        assert self._texts is not None
+        return self._texts
 
     def tenant(self, name: str, owner: str = "crm") -> None:
         """Write a tenant's file."""
@@ -373,7 +403,9 @@ class Shop:
                 clock=self.clock,
                 dice=RealDice(),
                 ledger=ledger,
-                transport=lambda _tenant: HttpxTransport(SandboxTransport(self.portal, sleep=self.clock.sleep)),
+                transport=lambda _tenant: Noted(
+                    HttpxTransport(SandboxTransport(self.portal, sleep=self.clock.sleep)), self.sent
+                ),
                 observer=self.meter,
             )
             roster = wiring.roster_of(settings, outside)
