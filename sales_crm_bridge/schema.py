@@ -38,17 +38,24 @@ def tenant_schema() -> dict[str, Any]:
     connection = schema["$defs"]["ConnectionPart"]
     catalogue = wiring.catalogue()
     connection["properties"]["adapter"]["enum"] = sorted(catalogue)
+    for entry in catalogue.values():
+        schema["$defs"] |= entry.definitions()
     connection["allOf"] = [
         {
             "if": {"properties": {"adapter": {"const": name}}, "required": ["adapter"]},
             "then": {
-                "properties": {"credentials": _credentials(entry), "options": entry.schema()},
-                **({} if entry.address else {"required": ["address"]}),
+                "properties": {"credentials": _credentials(entry), "options": {"$ref": f"#/$defs/{name}.Options"}},
+                "required": _required(entry),
             },
         }
         for name, entry in sorted(catalogue.items())
     ]
     return {"$schema": DIALECT, **schema, "title": "One tenant of sales-crm-bridge"}
+
+
+def _required(entry: Any) -> list[str]:
+    """What a connection to this CRM cannot do without."""
+    return [*([] if entry.address else ["address"]), *(["options"] if entry.schema().get("required") else [])]
 
 
 def _credentials(entry: Any) -> dict[str, Any]:

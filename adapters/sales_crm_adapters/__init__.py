@@ -70,6 +70,13 @@ class CatalogueEntry:
         written: dict[str, Any] = _written_out(whole, parts)
         return written
 
+    def definitions(self) -> dict[str, Any]:
+        """The same by parts, for a document that keeps them under ``$defs``: ``<CRM>.Options`` is the whole."""
+        _, parts = msgspec.json.schema_components([self.options], ref_template=f"#/$defs/{self.name}.{{name}}")
+        return {f"{self.name}.{name}": part for name, part in parts.items()} | {
+            f"{self.name}.Options": parts[self.options.__name__]
+        }
+
     def problems(self, options: Mapping[str, object], credentials: str = "") -> list[OptionProblem]:
         """Everything that is wrong with these options; empty when they are good. ``credentials``: the kind of them, if known."""
         if self.lint is not None:

@@ -65,6 +65,7 @@ class _Rule:
     def __init__(self, failure: Failure) -> None:
         self.when = Matcher(failure.when)
         self.means = failure.means
+        self.say = failure.say or ""
         self.code = path_of(failure.code) if failure.code is not None else None
         self.fields = paths_of(failure.fields)
         self.named_in = path_of(failure.named_in) if failure.named_in is not None else None
@@ -119,7 +120,7 @@ class Answers:
         other = one(body, rule.other) if rule.other is not None else ""
         return Meaning(
             means=rule.means,
-            code=_code(body, rule.code) or f"http-{status}",
+            code=_code(body, rule.code) or rule.say or f"http-{status}",
             fields=tuple(dict.fromkeys(names))[:NAMES_MAX],
             named_in=text if isinstance(text, str) else "",
             other=id_text(other),

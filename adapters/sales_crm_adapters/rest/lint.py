@@ -68,13 +68,12 @@ def lint(given: Mapping[str, object], credentials: str) -> Iterator[Mistake]:
             parts[name] = msgspec.convert(given[name], field.type)
         elif name not in given and not field.required:
             parts[name] = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    spoilt = False
+    spoilt: set[str] = set()
     for name, part in parts.items():
         for mistake in _walk(part, (name,)):
-            spoilt = True
+            spoilt.add(name)
             yield mistake
-    if not spoilt:
-        yield from contradictions(parts, credentials)
+    yield from contradictions({name: part for name, part in parts.items() if name not in spoilt}, credentials)
 
 
 def _walk(value: Any, route: Route) -> Iterator[Mistake]:

@@ -17,6 +17,7 @@ Places = str | list[str | list[str | int]]
 """One path, or a list of paths (each a text or a list of steps)."""
 
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+Word = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Target = Annotated[str, Meta(min_length=1, max_length=2_000, pattern="^/")]
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]

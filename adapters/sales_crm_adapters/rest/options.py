@@ -2,7 +2,7 @@
 
 The classes are the documentation: the JSON Schema for editors is made from them, and every mistake is found against them.
 What is common to all of them: requests hold templates (``templates``), answers are read by paths (``paths``), and what an answer
-means is told by tests of values (``tests``). Nothing in it is code, and nothing of it is a regular expression.
+means is told by tests of values (``checks``). Nothing in it is code, and nothing of it is a regular expression.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sales_crm_adapters.rest.notions import (
     Size,
     Steps,
     Tests,
+    Word,
 )
 
 
@@ -49,7 +50,9 @@ class ReadMany(Request, frozen=True, kw_only=True):
 class ReadKey(Request, frozen=True, kw_only=True):
     """The record under our lead id."""
 
-    records: Annotated[Steps | None, Meta(description="Where the records that were found stand.")] = None
+    records: Annotated[
+        Places | None, Meta(description="Where the records that were found stand; several paths for several lists.")
+    ] = None
     record: Annotated[Steps | None, Meta(description="Where the record stands, if the answer is one record.")] = None
 
 
@@ -106,7 +109,7 @@ class Batch(Part, frozen=True, kw_only=True):
 class Holder(Request, frozen=True, kw_only=True):
     """Who holds a value that must be unique."""
 
-    records: Annotated[Steps, Meta(description="Where the records stand that hold it.")]
+    records: Annotated[Places, Meta(description="Where the records stand that hold it.")]
 
 
 class Extra(Part, frozen=True, kw_only=True):
@@ -165,6 +168,7 @@ class Failure(Part, frozen=True, kw_only=True):
     when: Annotated[Condition, Meta(description="What the answer is like.")]
     means: Annotated[Means, Meta(description="What it means.")]
     code: Annotated[Steps | None, Meta(description="Where the CRM's own code stands.")] = None
+    say: Annotated[Word | None, Meta(description="The code that is told where the CRM has none.")] = None
     fields: Annotated[
         Places | None,
         Meta(description="Where the names of the fields at fault stand; `@keys` for the names of a mapping."),

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sales_crm_adapters.rest.paths import MISSING, Shape, path_of
+from sales_crm_adapters.rest.paths import MISSING, Path, Shape, path_of, paths_of
 from sales_crm_adapters.rest.records import BadRecord
 from sales_crm_adapters.rest.templates import Calls
+from sales_crm_bridge.errors import CrmUnavailable
 from sales_crm_bridge.model import Effect, HttpReply, LeadState, Record, Ref
 from sales_crm_bridge.ports import Talk
 
@@ -16,19 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sales_crm_adapters.rest.answers import Answers, Meaning
-    from sales_crm_adapters.rest.notions import Steps
-    from sales_crm_adapters.rest.options import Options, ReadKey, ReadOne
+    from sales_crm_adapters.rest.options import Options, ReadKey
     from sales_crm_adapters.rest.records import Records
-
-TEXTS = "texts"
 
 
 class Rows:
-    """The records of an answer that stand at one place: a list of them, one alone, or none."""
+    """The records of an answer that stand at these places: lists of them, one alone, or none."""
 
-    def __init__(self, place: Steps, records: Records) -> None:
-        self._shape = Shape({TEXTS: path_of(place)}, rows=[TEXTS])
-        self._lone = Shape({TEXTS: path_of(place)})
+    def __init__(self, places: Sequence[Path], records: Records) -> None:
+        paths = {str(at): path for at, path in enumerate(places)}
+        self._shape = Shape(paths, rows=list(paths))
         self._records = records
 
     def read(self, reply: HttpReply) -> list[Record] | None:
@@ -36,14 +34,17 @@ class Rows:
         if reply.status in (204, 304):
             return []
         try:
-            found = self._shape.read(reply.body)[TEXTS]
-            if isinstance(found, list):
-                return [self._records.record(text) for text in found if bytes(text) != b"null"]
-            if isinstance(found, dict):
-                return [self._records.record(msgspec.json.encode(found))] if found else []
+            records: list[Record] = []
+            for found in self._shape.read(reply.body).values():
+                if isinstance(found, list):
+                    records += [self._records.record(text) for text in found if bytes(text) != b"null"]
+                elif isinstance(found, dict):
+                    records += [self._records.record(msgspec.json.encode(found))] if found else []
+                elif found is not None and found is not False:
+                    return None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadRecord, ValueError, OverflowError):
             return None
-        return [] if found is None or found is False else None
+        return list({record.id: record for record in records}.values())
 
 
 class Reader:
@@ -54,13 +55,13 @@ class Reader:
         self._answers = answers
         part, common = options.read, options.common
         self._one = Calls(part.one, common, Effect.READ)
-        self._one_rows = Rows(part.one.record, records)
+        self._one_rows = Rows([path_of(part.one.record)], records)
         self._many = Calls(part.many, common, Effect.READ) if part.many is not None else None
-        self._many_rows = Rows(part.many.records, records) if part.many is not None else None
+        self._many_rows = Rows([path_of(part.many.records)], records) if part.many is not None else None
         self._max = part.many.max if part.many is not None else 0
         self._complete = part.many.complete if part.many is not None else False
         self._key = Calls(part.key, common, Effect.READ) if part.key is not None else None
-        self._key_rows = Rows(_place(part.key or part.one), records)
+        self._key_rows = Rows(_places(part.key), records)
 
     def read(self, refs: Sequence[Ref]) -> Talk[list[Record]]:
         """See ``ports.CrmAdapter.read``: each record is asked for once, all of them at the same time."""
@@ -103,7 +104,7 @@ class Reader:
             meaning = self._answers.meaning(reply)
             records = self._many_rows.read(reply) if meaning.means == "ok" else [] if meaning.means == "gone" else None
             if records is None:
-                raise self._answers.unavailable(reply)
+                raise self._fault(meaning, reply)
             shown = {record.id: record for record in records if record.id in part}
             found |= shown
             if self._complete:
@@ -118,13 +119,21 @@ class Reader:
             return told
         records = self._one_rows.read(reply) if meaning.means == "ok" else None
         if records is None:
-            raise self._answers.unavailable(reply)
+            raise self._fault(meaning, reply)
         if not records:
             return gone(name)
         if records[0].id != name:
             # Another record under this id: it was merged into that one.
             return msgspec.structs.replace(gone(name), state=LeadState.MERGED, into=records[0].id)
         return records[0]
+
+    def _fault(self, meaning: Meaning, reply: HttpReply) -> CrmUnavailable:
+        """An answer that shows no record: one that cannot be read, or is refused by itself, holds up no other (``unreadable``).
+
+        Where the CRM says no more than that something is wrong, all reading waits.
+        """
+        its_own = meaning.means in ("ok", "forbidden", "validation", "conflict", "duplicate", "unsupported")
+        return self._answers.unavailable(reply, "unreadable" if its_own else "read-refused")
 
     def _keyed(self, key: str, reply: HttpReply) -> Record:
         """The record under our key; searches that are not exact find others too."""
@@ -133,13 +142,14 @@ class Reader:
             return gone("", key)
         records = self._key_rows.read(reply) if meaning.means == "ok" else None
         if records is None:
-            raise self._answers.unavailable(reply)
+            raise self._fault(meaning, reply)
         return best([record for record in records if record.key == key]) or gone("", key)
 
 
-def _place(part: ReadKey | ReadOne) -> Steps:
-    records = getattr(part, "records", None)
-    return records if records is not None else part.record or ""
+def _places(part: ReadKey | None) -> Sequence[Path]:
+    if part is None:
+        return ()
+    return paths_of(part.records) if part.records is not None else [path_of(part.record or "")]
 
 
 def best(records: Iterable[Record]) -> Record | None:

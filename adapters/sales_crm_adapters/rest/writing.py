@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sales_crm_adapters.rest.answers import UNREADABLE, id_text, names_in, parsed
 from sales_crm_adapters.rest.checks import Check, Matcher
-from sales_crm_adapters.rest.paths import MISSING, one, path_of
+from sales_crm_adapters.rest.paths import MISSING, one, path_of, paths_of
 from sales_crm_adapters.rest.reading import Rows
 from sales_crm_adapters.rest.templates import Calls, named_in_request
 from sales_crm_bridge.errors import CrmUnavailable
@@ -50,7 +50,7 @@ class Verb:
 
     def __init__(self, part: WriteCall, options: Options, records: Records) -> None:
         self.calls = Calls(part, options.common, Effect.WRITE)
-        self._rows = Rows(part.record, records) if part.record is not None else None
+        self._rows = Rows([path_of(part.record)], records) if part.record is not None else None
         self._id = path_of(part.id) if part.id is not None else None
         self._adopted = Matcher(part.adopted) if part.adopted is not None else None
 
@@ -101,7 +101,7 @@ class Writer:
         self._keyed = options.read.key is not None
         self._holder = Calls(part.holder, options.common, Effect.READ) if part.holder is not None else None
         self._asks = frozenset(named_in_request(part.holder)) if part.holder is not None else frozenset()
-        self._holders = Rows(part.holder.records, records) if part.holder is not None else None
+        self._holders = Rows(paths_of(part.holder.records), records) if part.holder is not None else None
 
     def deed(self, write: Write) -> Deed | None:
         """The further request that a write needs, if any."""
