@@ -67,8 +67,8 @@ class Rim:
 
     ``count`` adds calls to a day of the account in the ledger; ``keep_load`` and ``keep_save`` hold what a sign-in must keep,
     sealed with ``seal`` (None: there is no key, and an adapter that keeps something stops with a remedy). ``on_exchange`` sees
-    every call and what the talk was answered. ``name`` stands in logs and errors; ``tracer`` begins a span for each request
-    (None: none), and ``trace_out`` says whether the CRM is told of it.
+    every call and what the talk was answered. ``sign_in_address``: where sign-in calls go, if not to ``address``. ``name`` stands
+    in logs and errors; ``tracer`` begins a span for each request (None: none); ``trace_out``: whether the CRM is told of it.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Rim:
         on_exchange: Callable[[Exchange], None] | None = None,
         tracer: Tracer | None = None,
         trace_out: bool = True,
+        sign_in_address: str = "",
     ) -> None:
         self._name = name
         self._transport = transport
@@ -99,6 +100,7 @@ class Rim:
             name=name,
             adapter=adapter,
             address=address,
+            sign_in_address=sign_in_address,
             transport=transport,
             secrets=secrets,
             clock=clock,

@@ -147,6 +147,7 @@ class Crew:
             name=name,
             adapter=adapter,
             address=connection.address or CATALOGUE[connection.adapter].address,
+            sign_in_address=connection.sign_in_address,
             transport=Fenced(self._outside.transport(tenant), lambda: still(fence)),
             secrets=secrets_of(tenant),
             clock=self._outside.clock,

@@ -9,7 +9,7 @@ From the outside in:
     limiter    in turn: rate, named budgets, calls in flight, rank
     sign-in    with credentials that hold, renewed once if the CRM says so
     quota      counted in the account's day
-    wire       one address, no redirect elsewhere, sizes and times bounded
+    wire       one address (another one for sign-ins, if the file says so), no redirect elsewhere, sizes and times bounded
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class Caller:
         name: str,
         adapter: CrmAdapter,
         address: str,
+        sign_in_address: str,
         transport: Transport,
         secrets: Secrets,
         clock: Clock,
@@ -113,7 +114,7 @@ class Caller:
         self._breaker = Breaker(clock, terms)
         self._limiter = Limiter(clock, terms, adapter.capabilities.budgets)
         self._quota = DayQuota(clock, terms, count)
-        self._wire = Wire(address, transport, clock, terms.timeout_s)
+        self._wire = Wire(address, transport, clock, terms.timeout_s, sign_in_address)
         self._sign_in = SignIn(
             lambda keep: adapter.authenticate(secrets, keep, clock.now_us()),
             self._speak_to_sign_in,

@@ -27,11 +27,15 @@ _OURS = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": 
 class Wire:
     """Sends calls to one address and to no other: a redirect is followed only for a reading GET and to the same origin.
 
-    So neither credentials nor data ever go where the tenant's file did not send them.
+    So neither credentials nor data ever go where the tenant's file did not send them. ``sign_in_address``: where sign-in calls go,
+    and they alone, if not to ``address``.
     """
 
-    def __init__(self, address: str, transport: Transport, clock: Clock, timeout_s: float) -> None:
+    def __init__(
+        self, address: str, transport: Transport, clock: Clock, timeout_s: float, sign_in_address: str = ""
+    ) -> None:
         self._base = address.rstrip("/")
+        self._sign_in_base = sign_in_address.rstrip("/") or self._base
         self._transport = transport
         self._clock = clock
         self._timeout_s = timeout_s
@@ -45,7 +49,8 @@ class Wire:
         if call.body:
             headers["content-type"] = call.content_type
         headers |= {name.lower(): value for name, value in (*call.headers, *credentials)}
-        url = self._base + call.path + (f"?{urlencode(call.query, quote_via=quote)}" if call.query else "")
+        base = self._sign_in_base if call.effect is Effect.SIGN_IN else self._base
+        url = base + call.path + (f"?{urlencode(call.query, quote_via=quote)}" if call.query else "")
         for _ in range(REDIRECTS_MAX + 1):
             asked_us = self._clock.now_us()
             status, found, body = await self._transport.send(
@@ -54,7 +59,8 @@ class Wire:
             reply = HttpReply(
                 status=status, headers=_joined(found), body=body, asked_us=asked_us, answered_us=self._clock.now_us()
             )
-            self._hear_clock(reply)
+            if base == self._base:  # another host has a clock of its own
+                self._hear_clock(reply)
             if status not in _REDIRECTS or "location" not in reply.headers:
                 return reply
             url = _followed(call, url, reply.headers["location"])

@@ -13,7 +13,7 @@ from sales_crm_bridge.tenants.values import Connection, Limits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_crm_bridge.errors import Finding
+    from sales_crm_bridge.errors import Finding, Place
     from sales_crm_bridge.secret_refs import SecretRef
     from sales_crm_bridge.tenants.file import TenantFile
 
@@ -111,7 +111,10 @@ def connection_of(
             finding("config.missing-key", "this CRM has no address of its own", where("connection"), "add 'address'")
         )
     elif address:
-        found += _address_problems(address, part.allow_hosts, where)
+        found += _address_problems(address, part.allow_hosts, where("connection", "address"))
+    if part.sign_in_address:
+        place = where("connection", "sign_in_address")
+        found += _address_problems(part.sign_in_address, part.allow_hosts, place)
     refs: tuple[tuple[str, SecretRef], ...] = ()
     if entry is not None:
         refs, problems = _credentials(part.credentials, entry, where, environ, follow=follow)
@@ -137,12 +140,12 @@ def connection_of(
             in_flight=limits.in_flight,
         ),
         options=part.options,
+        sign_in_address=part.sign_in_address.rstrip("/"),
     )
     return connection, found
 
 
-def _address_problems(address: str, allowed: Sequence[str], where: Any) -> list[Finding]:
-    place = where("connection", "address")
+def _address_problems(address: str, allowed: Sequence[str], place: Place) -> list[Finding]:
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port

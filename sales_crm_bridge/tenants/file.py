@@ -111,6 +111,8 @@ class ConnectionPart(Exact):
     """What facts and logs call the connection; without it, the adapter's name. A new account needs a new name."""
     address: str = ""
     """Where the CRM is, `https://host`; without it, the adapter's own."""
+    sign_in_address: str = ""
+    """Where one signs in, `https://host`, if not at `address`. No other call goes there."""
     account: str = Field(min_length=1, max_length=200)
     """The account that the credentials must belong to; quote a number. A sign-in to another one stops the connection."""
     credentials: dict[str, str]

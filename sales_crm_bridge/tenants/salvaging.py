@@ -22,7 +22,7 @@ _STAND_INS: dict[str, Any] = {
 }
 """What takes the place of a required part that is broken; it is not checked further."""
 
-_OWN_DEFAULT = frozenset({"limits", "allow_hosts", "name", "address"})
+_OWN_DEFAULT = frozenset({"limits", "allow_hosts", "name", "address", "sign_in_address"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

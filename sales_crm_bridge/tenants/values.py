@@ -27,7 +27,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A tenant's account at one CRM. ``secrets``: name → where it is; ``options``: checked by the adapter."""
+    """A tenant's account at one CRM.
+
+    ``secrets``: name → where it is; ``options``: checked by the adapter. ``sign_in_address`` "": as ``address``.
+    """
 
     name: str
     adapter: str
@@ -38,6 +41,7 @@ class Connection:
     allow_hosts: tuple[str, ...]
     limits: Limits
     options: Mapped[str, object]
+    sign_in_address: str = ""
 
     @property
     def account_key(self) -> tuple[str, str, str]:

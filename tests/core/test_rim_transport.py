@@ -392,6 +392,26 @@ async def follow(
     return seen
 
 
+async def test_sign_ins_go_to_their_own_address_and_nothing_else_does() -> None:
+    """A CRM with a host of its own for sign-ins: they go there, all else to the CRM, whose clock alone counts."""
+    seen: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        date = "Thu, 01 Jan 1970 00:01:00 GMT" if request.url.host == "crm.example" else "Thu, 01 Jan 1970 10:00:00 GMT"
+        return httpx.Response(200, headers={"date": date})
+
+    clock = VirtualClock(asyncio.get_running_loop(), 0)
+    transport = HttpxTransport(httpx.MockTransport(handle))
+    wire = Wire("https://crm.example/base", transport, clock, 5, "https://login.example/")
+    for effect in (Effect.READ, Effect.SIGN_IN, Effect.WRITE, Effect.SIGN_IN):
+        await wire.send(HttpCall(method="POST", path="/x", effect=effect), ())
+    assert [str(request.url) for request in seen] == [
+        "https://crm.example/base/x", "https://login.example/x", "https://crm.example/base/x", "https://login.example/x",
+    ]  # fmt: skip
+    assert 60_000_000 <= wire.crm_now_us() < 120_000_000
+
+
 @pytest.mark.parametrize("to", ["/other", "https://crm.example/other", "https://crm.example:443/other", "other?x=1"])
 async def test_a_reading_call_follows_a_redirect_to_the_same_origin(to: str) -> None:
     """The credentials go along, since it is the same host, port and scheme."""

@@ -74,6 +74,12 @@ def test_the_example_is_good() -> None:
         ("email: domain}", "emial: domain}", "mapping.unknown-field", "conflicts"),
         ("create: {lifecyclestage: lead}", "create: {email: x}", "mapping.two-writers", "create: {"),
         ("adapter: hubspot", "adapter: hubspot\n  address: http://crm.example", "config.bad-address", "http://crm"),
+        (
+            "adapter: hubspot",
+            "adapter: hubspot\n  sign_in_address: http://login.example",
+            "config.bad-address",
+            "sign_in_address",
+        ),
         ("tenant: acme", "tenant: acme\ntenant: acme", "yaml.duplicate-key", "tenant: acme"),
         ("tenant: acme", "tenant: [acme", "yaml.syntax", "tenant"),
         ("otherwise: working", "otherwise: wroking", "mapping.bad-status", "otherwise"),

@@ -56,7 +56,7 @@ class Rest:
         self._reader = Reader(options, self._records, self._answers)
         self._batches = Batches(options, self._records, Writer(options, self._records, self._reader, self._answers))
         self._sign_ins = SignIns(options, self._answers)
-        self._checker = Checker(options, self._records, self._answers)
+        self._checker = Checker(options, self._records, self._feeds, self._answers)
         self._hooks = Hooks(options.webhook)
         self.capabilities = capabilities(options, self._records)
 

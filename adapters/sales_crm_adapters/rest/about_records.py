@@ -11,7 +11,7 @@ from sales_crm_adapters.rest.notions import Aside, Atom, Filter, Part, Places, R
 
 
 class Id(Part, frozen=True, kw_only=True):
-    """The record's id."""
+    """An id or a version, and how requests carry it."""
 
     at: Annotated[Steps, Meta(description="Where it stands.")]
     type: Annotated[Literal["text", "number"], Meta(description="What requests carry it as.")] = "text"
@@ -51,7 +51,7 @@ class RecordPart(Part, frozen=True, kw_only=True):
     modified: Annotated[Steps | Times | None, Meta(description="Where the time of its last change stands.")] = None
     created: Annotated[Steps | Times | None, Meta(description="Where the time of its making stands.")] = None
     version: Annotated[
-        Steps | None, Meta(description="Where its version stands; without it, the time of its last change serves.")
+        Steps | Id | None, Meta(description="Where its version stands; without it, the time of its last change serves.")
     ] = None
     key: Annotated[Steps | None, Meta(description="Where our lead id stands in it; a new record gets it there.")] = None
     fields: Annotated[Steps, Meta(description="Where the object of the mapped fields stands.")] = ""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sales_crm_adapters.rest.about_us import Right
 from sales_crm_adapters.rest.answers import UNREADABLE, id_text, parsed
 from sales_crm_adapters.rest.checks import Checks
 from sales_crm_adapters.rest.paths import every, one, path_of
 from sales_crm_adapters.rest.templates import Calls, plain
-from sales_crm_bridge.model import Account, Effect, FieldDefinition, HttpReply
+from sales_crm_adapters.rest.times import known_zone
+from sales_crm_bridge.model import Account, Cursor, Effect, FieldDefinition, HttpReply
 from sales_crm_bridge.ports import Talk
 
 if TYPE_CHECKING:
     from sales_crm_adapters.rest.about_us import FieldsCall
     from sales_crm_adapters.rest.answers import Answers
+    from sales_crm_adapters.rest.lists import Feeds
     from sales_crm_adapters.rest.notions import Steps
     from sales_crm_adapters.rest.options import Options
     from sales_crm_adapters.rest.records import Records
@@ -24,7 +27,7 @@ FIELDS_MAX = 10_000
 class Checker:
     """Asks what ``check`` declares; with nothing declared, for one page of the list."""
 
-    def __init__(self, options: Options, records: Records, answers: Answers) -> None:
+    def __init__(self, options: Options, records: Records, feeds: Feeds, answers: Answers) -> None:
         self._options = options
         self._records = records
         self._answers = answers
@@ -32,16 +35,20 @@ class Checker:
         asked = [part.account, part.fields, *part.rights]
         self._asked = [one for one in asked if one is not None]
         self._calls = [Calls(one, options.common, Effect.READ) for one in self._asked]
+        self._feeds = feeds
 
     def check(self) -> Talk[Account]:
         """See ``ports.CrmAdapter.check``."""
+        if not self._asked:
+            yield from self._feeds.pull(self._feeds.feeds[0], Cursor(), 1)
         calls = tuple(call.call({"names": self._records.names}) for call in self._calls)
         replies = (yield calls) if calls else ()
         bodies: dict[int, Any] = {}
         for asked, reply in zip(self._asked, replies, strict=True):
             assert isinstance(reply, HttpReply)
             body = parsed(reply.body)
-            if self._answers.meaning(reply).means != "ok" or body is UNREADABLE:
+            legible = isinstance(asked, Right) or body is not UNREADABLE
+            if self._answers.meaning(reply).means != "ok" or not legible:
                 raise self._answers.unavailable(reply, "check-refused")
             bodies[id(asked)] = (body, reply)
         account_id, name, zone = "", self._options.crm, "UTC"
@@ -52,7 +59,8 @@ class Checker:
             if not account_id:
                 raise self._answers.unavailable(reply, "no-account")
             name = _text(body, account.name) or name
-            zone = _text(body, account.zone) or zone
+            said = _text(body, account.zone)
+            zone = said if said and known_zone(said) else zone
         fields = {name: field.definition() for name, field in self._records.fields.items()}
         if self._options.check.fields is not None:
             body, reply = bodies[id(self._options.check.fields)]

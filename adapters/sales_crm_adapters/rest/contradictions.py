@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sales_crm_adapters.rest.about_records import ChangesList
+from sales_crm_adapters.rest.about_records import ChangesList, RemovedList
 from sales_crm_adapters.rest.notions import Request
 from sales_crm_adapters.rest.paths import is_plain, path_of
 from sales_crm_adapters.rest.structure import Mistake, Route
@@ -113,14 +113,14 @@ def _listing(listing: Listing, route: Route) -> Iterator[Mistake]:
     page, here = listing.page, (*route, "page")
     named = named_in_request(listing)
     needs = _NEEDS.get(page.by, ())
-    if needs and not named & set(needs):
+    if page.by == "time" and not isinstance(listing, ChangesList):
+        yield _no((*here, "by"), "only changes are paged by time", "use number, offset, cursor, link, id or none")
+    elif needs and not named & set(needs):
         told = " or ".join(f"{{{name}}}" for name in needs)
         yield _no(
             (*here, "by"), f"paged by {page.by}, but the request does not name {told}", f"name {told} in the request"
         )
-    if page.by == "time" and not isinstance(listing, ChangesList):
-        yield _no((*here, "by"), "only changes are paged by time", "use number, offset, cursor, link, id or none")
-    elif page.by == "time" and "since" not in named:
+    if page.by == "time" and "since" not in named and isinstance(listing, RemovedList):
         yield _no((*here, "by"), "paged by time, but the request does not name {since}", "name {since} in the request")
     yield from _page(listing, here)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ class Hooks:
         events = found if isinstance(found, list) else [found]
         if body is UNREADABLE or len(events) > EVENTS_MAX or not all(isinstance(event, dict) for event in events):
             raise HookRefused("bad-form")
-        return [notice for event in events for notice in _notices(part, hook, event)]
+        whole = hashlib.sha256(hook.body).hexdigest()[:16]
+        return [notice for event in events for notice in _notices(part, hook, event, whole)]
 
     def _verify(self, part: WebhookPart, hook: Hook, secret: str) -> None:
         """Raise ``HookRefused`` unless the delivery is signed with the secret, and young."""
@@ -95,12 +97,12 @@ def _header(hook: Hook, name: str, part: str) -> str:
     return ""
 
 
-def _notices(part: WebhookPart, hook: Hook, event: dict[str, Any]) -> Iterator[Notice]:
+def _notices(part: WebhookPart, hook: Hook, event: dict[str, Any], whole: str) -> Iterator[Notice]:
     name = _told(part.event, hook, event)
     what = part.meanings.get(name)
     if what is None:
         return
-    seen = _told(part.dedupe, hook, event) if part.dedupe is not None else ""
+    seen = (_told(part.dedupe, hook, event) if part.dedupe is not None else "") or whole
     ids = [id_text(value) for path in paths_of(part.id) for value in every(event, path)]
     for crm_id in dict.fromkeys(one_id for one_id in ids if one_id):
         yield Notice(id=crm_id, what=what, dedupe=f"{name}/{seen}/{crm_id}")

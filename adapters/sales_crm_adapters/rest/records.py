@@ -88,6 +88,7 @@ class Records:
         self.fields = {name: Field(name, part) for name in crm_fields}
         self._part = part
         self.numbers = isinstance(part.id, Id) and part.id.type == "number"
+        self._counted = isinstance(part.version, Id) and part.version.type == "number"
         self._modified = moment(part.modified, part)
         self._created = moment(part.created, part)
         self.form = self._modified[1] if self._modified else None
@@ -124,9 +125,9 @@ class Records:
         self.names = list(dict.fromkeys(within if self._prefix else names))
 
     def _head_paths(self, part: RecordPart) -> dict[str, Path]:
-        paths = {"id": path_of(part.id.at if isinstance(part.id, Id) else part.id)}
+        paths = {"id": _place(part.id)}
         paths |= {"modified": self._modified[0]} if self._modified else {}
-        paths |= {"version": path_of(part.version)} if part.version is not None else {}
+        paths |= {"version": _place(part.version)} if part.version is not None else {}
         return paths
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -217,6 +218,10 @@ class Records:
             return crm_id
         return int(crm_id) if crm_id.isascii() and crm_id.isdecimal() and len(crm_id) < 19 else MISSING  # noqa: PLR2004
 
+    def version_value(self, version: str) -> Any:
+        """A version as requests carry it."""
+        return int(version) if self._counted and version.isascii() and version.isdecimal() else version
+
     def values(self, write: Write, *, with_key: bool, without: Sequence[str] = ()) -> dict[str, Any]:
         """What a write sets, as the object of the CRM's fields; our key in it if it stands among them."""
         made: dict[str, Any] = {}
@@ -272,6 +277,10 @@ class _Rows:
         modified_us = self._modified[1].read(written) if self._modified and written not in (MISSING, None) else 0
         version = plain(written) if written not in (MISSING, None) else ""
         return Raw(crm_id, f"removed:{version}", modified_us, REMOVED + bytes(text) + b"]")
+
+
+def _place(told: Steps | Id) -> Path:
+    return path_of(told.at if isinstance(told, Id) else told)
 
 
 def _named(name: str) -> Path:

@@ -109,16 +109,19 @@ class Writer:
 
     def given(self, write: Write, without: Sequence[str] = ()) -> dict[str, Any]:
         """The variables of a write."""
-        given: dict[str, Any] = {f"field.{name}": value for name, value in write.fields.items()}
+        records = self._records
+        given: dict[str, Any] = {
+            f"field.{name}": records.field(name).wire(value) for name, value in write.fields.items()
+        }
         given |= {
-            "names": self._records.names,
+            "names": records.names,
             "key": write.key,
-            "fields": self._records.values(write, with_key=not write.crm_id, without=without),
+            "fields": records.values(write, with_key=not write.crm_id, without=without),
             "operation": write.operation.value,
             "trace": write.trace,
         }
-        given |= {"id": self._records.id_value(write.crm_id)} if write.crm_id else {}
-        return given | ({"version": write.version} if write.version else {})
+        given |= {"id": records.id_value(write.crm_id)} if write.crm_id else {}
+        return given | ({"version": records.version_value(write.version)} if write.version else {})
 
     def refused(self, write: Write) -> Outcome | None:
         """A refusal that needs no call: a field that the declaration cannot write, or an id that cannot be one."""
@@ -175,8 +178,11 @@ class Writer:
         if isinstance(reply, NoReply):
             return unanswered(reply)
         meaning = self.answers.meaning(reply)
+        if meaning.means == "ok" and verb is not None:
+            return verb.accepted(reply, write.crm_id)
         if meaning.means == "ok":
-            return verb.accepted(reply, write.crm_id) if verb else Accepted(crm_id=write.crm_id, record=None)
+            cut_off = bool(reply.body) and parsed(reply.body) is UNREADABLE
+            return Unknown(reason="unreadable-answer") if cut_off else Accepted(crm_id=write.crm_id, record=None)
         return self.rejected(write, meaning, reply.answered_us)
 
     def rejected(self, write: Write, meaning: Meaning, now_us: int) -> Outcome:

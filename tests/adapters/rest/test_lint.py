@@ -1,0 +1,246 @@
+"""Every mistake of a declaration is found, with its place, its code and what to do; and a good one has none."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sales_crm_adapters import CATALOGUE
+from sales_crm_adapters.rest import Mistake, lint
+from sales_crm_adapters.rest.options import Options
+from sales_crm_adapters.rest.structure import mistakes
+
+from sales_crm_bridge import tenants
+from sales_crm_bridge.findings import FINDINGS
+from tests.adapters.rest.kit import PLAIN, adapter, declared
+
+REST = CATALOGUE["rest"]
+BATCH: dict[str, Any] = {
+    "max": 10,
+    "update": {
+        "path": "/batch",
+        "body": "{items}",
+        "item": {"id": "{id}", "f": "{fields}"},
+        "results": {"at": "all", "record": ""},
+    },
+}
+HOOK: dict[str, Any] = {"signature": {"header": "X-S"}, "id": "id", "event": "event", "meanings": {"a": "created"}}
+CURSOR = {"by": "cursor", "next": "n"}
+UNLIMITED = {"lists.all.query": {"c": "{cursor}"}, "lists.all.page": {**CURSOR, "short_ends": True}}
+SHADOWED = ({"when": {"status": "4xx"}, "means": "gone"}, {"when": {"status": 404}, "means": "busy"})
+CHANGES = {"path": "/c", "query": {"since": "{since}", "offset": "{offset}"}, "records": "rows", "page": {"by": "time"}}
+
+
+def bulk(**changes: object) -> dict[str, Any]:
+    """The batch with another update."""
+    return {"write.batch": {**BATCH, "update": {**BATCH["update"], **changes}}}
+
+
+def hook(**changes: object) -> dict[str, Any]:
+    """The webhook with other parts."""
+    return {"webhook": {**HOOK, **changes}}
+
+
+def rules(*failures: object) -> dict[str, Any]:
+    """These rules of what answers mean."""
+    return {"failures": list(failures)}
+
+
+def found(changes: dict[str, Any], credentials: str = "token") -> list[tuple[str, str]]:
+    """Place and code of every mistake."""
+    return [(".".join(map(str, one.path)), one.code) for one in lint(declared(changes), credentials)]
+
+
+def test_the_small_declaration_is_without_a_mistake() -> None:
+    """So each of the tests below has the one mistake that it makes."""
+    assert found({}) == []
+    assert found({"write.batch": BATCH, "webhook": HOOK, "lists.changes": CHANGES}) == []
+    assert adapter().capabilities.batch_max == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "at", "code"),
+    [
+        # form
+        ({"crm": "Big Name"}, "crm", "config.bad-value"),
+        ({"recrod": {}}, "recrod", "config.unknown-key"),
+        ({"record.idd": "x"}, "record.idd", "config.unknown-key"),
+        ({"record.id": None}, "record", "config.missing-key"),
+        ({"record.id": 5}, "record.id", "config.bad-type"),
+        ({"record.modified": {"at": "x", "format": "iso"}}, "record.modified.format", "config.bad-value"),
+        ({"record.modified": {"at": "x", "zone": "Mars/Olympus"}}, "record.modified.zone", "config.bad-value"),
+        ({"lists.all.page.size": 0}, "lists.all.page.size", "config.out-of-range"),
+        ({"lists.all.page.size": 20_000}, "lists.all.page.size", "config.out-of-range"),
+        ({"lists.all.page.by": "magic"}, "lists.all.page.by", "config.bad-value"),
+        ({"write.parallel": True}, "write.parallel", "config.bad-type"),
+        ({"read.one.path": "leads"}, "read.one.path", "config.bad-value"),
+        ({"failures": [{"when": {"status": 404}, "means": "lost"}]}, "failures.0.means", "config.bad-value"),
+        ({"failures": [{"when": {"status": "40x"}, "means": "gone"}]}, "failures.0.when.status", "config.bad-value"),
+        ({"failures": ["x"]}, "failures.0", "config.bad-type"),
+        ({"limits": {"budgets": {"search": 0}}}, "limits.budgets.search", "config.out-of-range"),
+        ({"read.one.headers": {"A B": "x"}}, "read.one.headers.A B", "config.bad-value"),
+        ({"read.one.headers": {"A": "x\ny"}}, "read.one.headers.A", "config.bad-value"),
+        # paths
+        ({"record.id": "a..b"}, "record.id", "rest.bad-path"),
+        ({"record.id": {"at": "a..b"}}, "record.id.at", "rest.bad-path"),
+        ({"lists.all.records": ["a", "b..c"]}, "lists.all.records", "rest.bad-path"),
+        ({"record.states": {"archived": {"a..b": 1}}}, "record.states.archived.a..b", "rest.bad-path"),
+        ({"record.successors": {"deal": "@keys.x"}}, "record.successors.deal", "rest.bad-path"),
+        (
+            {"failures": [{"when": {"body": {".x": 1}}, "means": "gone"}]},
+            "failures.0.when.body..x",
+            "rest.bad-path",
+        ),
+        # templates
+        ({"read.one.query": {"a": "{nme}"}}, "read.one.query.a", "rest.unknown-variable"),
+        ({"read.one.path": "/leads/{key}/{id}"}, "read.one.path", "rest.unknown-variable"),
+        ({"write.create.body": {"a": [{"b": "{"}]}}, "write.create.body.a.0.b", "rest.bad-template"),
+        ({"write.create.body": {"a": "{since}"}}, "write.create.body.a", "rest.unknown-variable"),
+        ({"sign_in": {"token": {"value": "{token}"}}}, "sign_in.token.value", "rest.unknown-variable"),
+        (bulk(item=["{id}", "{limit}"]), "write.batch.update.item.1", "rest.unknown-variable"),
+        (hook(signature={"header": "X", "signs": "{body}{x}"}), "webhook.signature.signs", "rest.unknown-variable"),
+        # contradictions
+        ({"sign_in": {}}, "sign_in", "rest.contradiction"),
+        ({"sign_in": {"token": {}, "basic": {}}}, "sign_in", "rest.contradiction"),
+        ({"sign_in": {"basic": {}}}, "sign_in.basic", "rest.contradiction"),
+        ({"read.one.path": "/leads"}, "read.one", "rest.contradiction"),
+        ({"read.one.method": "GET", "read.one.body": {"id": "{id}"}}, "read.one.method", "rest.contradiction"),
+        ({"read.one.body": {}, "read.one.form": {}}, "read.one.form", "rest.contradiction"),
+        ({"read.key.record": "x"}, "read.key", "rest.contradiction"),
+        ({"record.key": None}, "read.key", "rest.contradiction"),
+        ({"record.key": "keys.0"}, "record.key", "rest.contradiction"),
+        ({"record.fields": "data.0"}, "record.fields", "rest.contradiction"),
+        ({"record.options": {"a": {"write": "b.0"}}}, "record.options.a.write", "rest.contradiction"),
+        ({"record.options": {"a": {"write": "b", "read_only": True}}}, "record.options.a.write", "rest.contradiction"),
+        ({"record.states": {"merged": {"a": 1}}}, "record.states.merged", "rest.contradiction"),
+        ({"record.merged_ids": "merged"}, "record.merged_ids", "rest.contradiction"),
+        ({"lists.all.page": {"by": "cursor"}}, "lists.all.page", "rest.contradiction"),
+        ({"lists.all.query": {}}, "lists.all.page.by", "rest.contradiction"),
+        ({"lists.all.query": {}, "lists.all.page": {"by": "time"}}, "lists.all.page.by", "rest.contradiction"),
+        ({"lists.all.page": {"by": "cursor", "next": {}}}, "lists.all.page.next", "rest.contradiction"),
+        ({"lists.all.page": {"by": "cursor", "next": "n", "steady": True}}, "lists.all.page.steady", "rest.contradiction"),
+        ({"lists.all.page": {"by": "cursor", "next": "n", "strip": "/x"}}, "lists.all.page.strip", "rest.contradiction"),
+        ({"lists.all.page": {"by": "cursor", "next": "n", "pages": "p"}}, "lists.all.page.pages", "rest.contradiction"),
+        (UNLIMITED, "lists.all.page.short_ends", "rest.contradiction"),
+        ({"lists.all.path": "/leads/{cursor}"}, "lists.all.path", "rest.contradiction"),
+        ({"lists.changes": {**CHANGES, "query": {"offset": "{offset}"}}}, "lists.changes", "rest.contradiction"),
+        ({"lists.changes": {**CHANGES, "query": {"since": "{since}"}}}, "lists.changes.page.by", "rest.contradiction"),
+        ({"lists.changes": CHANGES, "record.modified": None, "record.created": None}, "lists.changes", "rest.contradiction"),
+        ({"lists.changes": {**CHANGES, "page": {"by": "time", "total": "t"}}}, "lists.changes.page.total", "rest.contradiction"),
+        ({"write.create": None}, "write", "rest.contradiction"),
+        ({"write.upsert": PLAIN["write"]["create"]}, "write", "rest.contradiction"),
+        ({"write.create.record": None}, "write.create", "rest.contradiction"),
+        ({"write.update.path": "/leads"}, "write.update", "rest.contradiction"),
+        ({"write.conditional": True}, "write.conditional", "rest.contradiction"),
+        ({"write.unique_key": True, "read.key": None}, "write.unique_key", "rest.contradiction"),
+        ({"write.calls": [{"when": {}, "call": {"path": "/x"}}]}, "write.calls.0.when", "rest.contradiction"),
+        ({"write.batch": {"max": 10}}, "write.batch", "rest.contradiction"),
+        ({"write.batch": {**BATCH, "upsert": BATCH["update"]}}, "write.batch.upsert", "rest.contradiction"),
+        (bulk(body=[]), "write.batch.update", "rest.contradiction"),
+        (bulk(item={"a": 1}), "write.batch.update.item", "rest.contradiction"),
+        (bulk(results={"at": "x", "match": "id"}), "write.batch.update.results.match", "rest.contradiction"),
+        (bulk(results={"at": "x", "status": "s", "ok": {"a": 1}}), "write.batch.update.results.ok", "rest.contradiction"),
+        ({"failures": [{"when": {}, "means": "gone"}]}, "failures.0.when", "rest.contradiction"),
+        ({"failures": [{"when": {"status": 410}, "means": "merged"}]}, "failures.0", "rest.contradiction"),
+        (rules(*SHADOWED), "failures.1", "rest.unreachable"),
+        ({"read.one.budget": "search"}, "read.one.budget", "config.bad-value"),
+        (hook(signature={"header": "X", "signs": "x"}), "webhook.signature.signs", "rest.contradiction"),
+        (hook(signature={"header": "X", "signs": "{timestamp}{body}"}), "webhook.signature.signs", "rest.contradiction"),
+        (hook(timestamp={"header": "T"}), "webhook.timestamp", "rest.contradiction"),
+        (hook(meanings={}), "webhook.meanings", "rest.contradiction"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_found_at_its_place(changes: dict[str, Any], at: str, code: str) -> None:
+    """The mistake that is made, and no other."""
+    told = list(lint(declared(changes), "token"))
+    assert [(".".join(map(str, one.path)), one.code) for one in told] == [(at, code)]
+    assert told[0].message
+    assert told[0].remedy
+    assert code in FINDINGS
+
+
+def test_mistakes_of_several_sections_are_told_together() -> None:
+    """A broken section hides what hangs on it, and nothing else."""
+    changes = {
+        "crm": 5,
+        "record.id": "a..b",
+        "write.create": None,
+        "failures": [{"when": {}, "means": "gone"}],
+        "lists.all.page.by": "magic",
+    }
+    assert set(found(changes, "basic")) == {
+        ("crm", "config.bad-type"),
+        ("record.id", "rest.bad-path"),
+        ("write", "rest.contradiction"),
+        ("failures.0.when", "rest.contradiction"),
+        ("lists.all.page.by", "config.bad-value"),
+        ("sign_in.token", "rest.contradiction"),
+    }
+
+
+def test_a_finding_has_the_line_and_column_of_its_file() -> None:
+    """In the tenant's own file, at the key or at the value, with a remedy."""
+    text = (Path(__file__).parents[2] / "contract" / "declared" / "plain.yaml").read_text(encoding="utf-8")
+    broken = text.replace("record:", "recrod:", 1).replace("{since}", "{sinec}", 1)
+    assert broken != text
+    tenant, told = tenants.parse(broken.encode(), "plain.yaml", CATALOGUE, secrets=False)
+    assert tenant is None
+    lines = broken.splitlines()
+    assert {one.code for one in told} == {"config.unknown-key", "config.missing-key", "rest.unknown-variable"}
+    for one in told:
+        if one.code != "config.missing-key":
+            word = {"config.unknown-key": "recrod", "rest.unknown-variable": '"{sinec}"'}[one.code]
+            assert lines[one.place.line - 1].index(word) + 1 == one.place.column
+
+
+# --- form, against the decoder that has the last word -----------------------------------------------------------------
+
+WHOLE = declared(
+    {
+        "write.batch": BATCH,
+        "webhook": HOOK,
+        "lists.changes": CHANGES,
+        "failures": [{"when": {"status": [404, "4xx"], "body": {"a": {"has": ["x"]}}}, "means": "gone"}],
+    }
+)
+ODD = st.sampled_from(
+    [None, True, 0, -1, 1.5, "", "x", "/x", [], ["x"], [5], {}, {"x": 1}, {"by": "id"}, "4xx", [["x"]]]
+)
+
+
+def routes(value: Any, route: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [route, *(inner for name, member in members for inner in routes(member, (*route, name)))]
+
+
+@given(route=st.sampled_from(routes(WHOLE)[1:]), odd=ODD)
+def test_the_form_is_judged_as_the_decoder_judges_it(route: tuple[Any, ...], odd: Any) -> None:
+    """Whatever stands wherever: mistakes are found where the decoder refuses the whole, and only there."""
+    made = copy.deepcopy(WHOLE)
+    target = made
+    for step in route[:-1]:
+        target = target[step]
+    target[route[-1]] = odd
+    told = list(mistakes(Options, made))
+    try:
+        msgspec.convert(made, Options)
+    except msgspec.ValidationError:
+        assert told
+        assert all(one.path[: len(route) - 1] == route[:-1] or len(one.path) < len(route) for one in told)
+    else:
+        assert told == []
+    assert all(isinstance(one, Mistake) for one in lint(made, "token"))
+
+
+def test_every_declared_option_is_explained() -> None:
+    """An editor shows what each key is for, at every depth, and completes the words of every choice."""
+    schema = json.dumps(REST.schema())
+    assert schema.count('"additionalProperties": false') > 20
+    for name, part in REST.definitions().items():
+        assert part.get("description"), name
+        for key, value in part.get("properties", {}).items():
+            assert value.get("description") or "$ref" in json.dumps(value), f"{name}.{key}"
