@@ -134,6 +134,10 @@ class Shape:
         self._decode: Callable[[bytes | msgspec.Raw], Any] = decoder.decode
         getters = {name: _getter(root, path[: heads[name]], path, types) for name, path in wanted.items()}
         self._getters = tuple(getters.items())
+        self.root = types.get(id(root))
+        self._plain = {
+            path[0]: f"f{at}" for at, step in enumerate(root.below) for path in wanted.values() if path == (step,)
+        }
 
     def read(self, text: bytes | msgspec.Raw) -> dict[str, Any]:
         """What each path finds, ``MISSING`` included. Raises ``msgspec.MsgspecError`` or ``UnicodeDecodeError`` for no JSON."""
@@ -143,6 +147,10 @@ class Shape:
     def reader(self, name: str) -> Callable[[Any], Any]:
         """The way to what one path finds in a decoded text (see ``decoded``)."""
         return dict(self._getters)[name]
+
+    def attribute(self, path: Path) -> str | None:
+        """Where a ``decoded`` text of the kind ``root`` holds what this path finds; None where that takes more than one step."""
+        return self._plain.get(path[0]) if len(path) == 1 else None
 
     def decoded(self, text: bytes | msgspec.Raw) -> Any:
         """The text, decoded as far as it is wanted."""

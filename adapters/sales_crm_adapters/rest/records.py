@@ -45,6 +45,7 @@ class Field:
         self.writable = not option.read_only and is_plain(self.target)
         self._separator = option.separator
         self._empty = option.empty if option.empty is not None else part.empty
+        self.empty_texts = frozenset(value for value in self._empty if isinstance(value, str))
         self._clear = part.clear if option.clear is msgspec.UNSET else option.clear
 
     def scalar(self, value: Any) -> Scalar:
@@ -117,7 +118,16 @@ class Records:
         wanted |= {name: path_of(name.split(".", 2)[2]) for _, checks in self._states for name, _ in checks}
         self._whole = Shape(wanted)
         self._get = {name: self._whole.reader(name) for name in wanted}
-        self._values = [(name, self._get[f"field.{name}"], field.scalar) for name, field in self.fields.items()]
+        self._named = [(name, self._get[name]) for name in head]
+        # Most fields stand at the top of a record and are texts: they are taken as they are, without a call for each.
+        places = {name: (*self._prefix, *field.path) for name, field in self.fields.items()}
+        direct = {name: attr for name, place in places.items() if (attr := self._whole.attribute(place)) is not None}
+        self._direct = [(name, attr, self.fields[name]) for name, attr in direct.items()]
+        self._others = [
+            (name, self._get[f"field.{name}"], field.scalar)
+            for name, field in self.fields.items()
+            if name not in direct
+        ]
         self._removed = _Rows(removed, part) if removed is not None and removed.record is not None else None
         self.removed_state = LeadState.GONE if removed is not None and removed.state == "gone" else LeadState.ARCHIVED
         names = [path[0] for path in wanted.values() if path]
@@ -169,9 +179,7 @@ class Records:
         """A whole record. Raises as ``raw`` does."""
         told = self._whole.decoded(text)
         get = self._get
-        crm_id, version, modified_us = self._name(
-            {name: get[name](told) for name in ("id", "modified", "version") if name in get}
-        )
+        crm_id, version, modified_us = self._name({name: fetch(told) for name, fetch in self._named})
         state = self._state(told)
         key = get["key"](told) if "key" in get else ""
         into = id_text(get["into"](told)) if "into" in get else ""
@@ -179,7 +187,7 @@ class Records:
             id=crm_id,
             version=version,
             modified_us=modified_us,
-            fields={name: scalar(fetch(told)) for name, fetch, scalar in self._values},
+            fields=self._values(told),
             state=state,
             key=key if isinstance(key, str) else id_text(key),
             created_us=self._created_us(told),
@@ -188,6 +196,18 @@ class Records:
             successors=self._successors(told) if state is LeadState.CONVERTED else (),
             url=self._url.text({"id": crm_id}, quoted=True) if self._url is not None else "",
         )
+
+    def _values(self, told: Any) -> dict[str, Scalar]:
+        fields: dict[str, Scalar] = {}
+        if type(told) is self._whole.root:
+            for name, attr, field in self._direct:
+                value = getattr(told, attr)
+                fields[name] = value if type(value) is str and value not in field.empty_texts else field.scalar(value)
+        else:
+            fields = dict.fromkeys(name for name, _, _ in self._direct)
+        for name, fetch, scalar in self._others:
+            fields[name] = scalar(fetch(told))
+        return fields
 
     def _state(self, told: Any) -> LeadState:
         for state, checks in self._states:
