@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sales_crm_bridge import contract, wiring
 from sales_crm_bridge.crm_http import HttpxTransport
 from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.observer import NOBODY
 from sales_crm_bridge.policy import walks
 from sales_crm_bridge.sandbox import SandboxTransport
 from sales_crm_bridge.simulate.process import Killed, Life, MortalLedger, MortalSink, MortalTransport
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from sales_crm_bridge.ledger.sql_ledger import SqlLedger
+    from sales_crm_bridge.observer import Observer
     from sales_crm_bridge.policy.walks import Standing
     from sales_crm_bridge.ports import SpanSink
     from sales_crm_bridge.sandbox.hubspot import Portal
@@ -62,7 +64,7 @@ class World:
     """One deployment and its surroundings. ``settings.tenants.folder`` holds the tenant's file, ``folder`` the ledger.
 
     ``portal``: the CRM. ``topics``: Kafka's. ``trace``: every crossing of every process's border, in order. ``spans``: where
-    spans go (None: nowhere).
+    spans go (None: nowhere). ``observer``: who watches.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class World:
         spans: SpanSink | None = None,
     ) -> None:
         self.spans = spans
+        self.observer: Observer = NOBODY
         self.settings = settings
         self._address = f"sqlite:///{folder / 'ledger.db'}"
         self._seed = seed
@@ -168,6 +171,7 @@ class World:
                 HttpxTransport(SandboxTransport(self.portal, sleep=self.clock.sleep)), life
             ),
             spans=self.spans,
+            observer=self.observer,
         )
         return wiring.assemble(
             self.settings,

@@ -141,6 +141,7 @@ def test_what_the_pod_mounts_is_what_the_bridge_reads(
         monkeypatch.setenv(variable["name"], moved(variable["value"]))
     settings = load(Path(moved("/etc/sales-crm-bridge/bridge.yaml")))
     assert run_findings(settings) == []
+    assert Path(settings.rpc.certificate_file).parent == tmp_path / "tls"
     loaded = load_tenants(Path(settings.tenants.folder), catalogue())
     assert not loaded.findings
     assert loaded.tenants.keys() == {"acme"}
