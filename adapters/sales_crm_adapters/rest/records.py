@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sales_crm_adapters.rest.about_records import FieldOption, Id
+from sales_crm_adapters.rest.about_records import Id
 from sales_crm_adapters.rest.answers import id_text
-from sales_crm_adapters.rest.checks import Check, same
+from sales_crm_adapters.rest.checks import Check
+from sales_crm_adapters.rest.fields import Field
 from sales_crm_adapters.rest.notions import Times
-from sales_crm_adapters.rest.paths import MISSING, BadPath, Path, Shape, is_plain, path_of, put
+from sales_crm_adapters.rest.paths import MISSING, Path, Shape, is_plain, path_of, put
 from sales_crm_adapters.rest.templates import Template, plain
 from sales_crm_adapters.rest.times import TimeForm
-from sales_crm_bridge.model import FieldDefinition, LeadState, Raw, Record, Scalar
+from sales_crm_bridge.model import LeadState, Raw, Record, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,61 +26,9 @@ if TYPE_CHECKING:
 REMOVED = b'["removed",'
 """What a row of a list of removed records begins with where it is no whole record; no record does."""
 
-LIST_SEPARATOR = ";"
-_encode = msgspec.json.Encoder().encode
-
 
 class BadRecord(ValueError):
     """A record that lacks its id, or tells no time where there should be one."""
-
-
-class Field:
-    """One CRM field, by the name that the mapping gives it."""
-
-    def __init__(self, name: str, part: RecordPart) -> None:
-        option = part.options.get(name, FieldOption())
-        self.name = name
-        self.option = option
-        self.path = path_of(option.read) if option.read is not None else _named(name)
-        self.target = path_of(option.write) if option.write is not None else self.path
-        self.writable = not option.read_only and is_plain(self.target)
-        self._separator = option.separator
-        self._empty = option.empty if option.empty is not None else part.empty
-        self.empty_texts = frozenset(value for value in self._empty if isinstance(value, str))
-        self._clear = part.clear if option.clear is msgspec.UNSET else option.clear
-
-    def scalar(self, value: Any) -> Scalar:
-        """A value of the answer as the mapping takes it: a list is one text, anything deeper its JSON."""
-        if value is MISSING or value is None or (self._empty and any(same(value, one) for one in self._empty)):
-            return None
-        if isinstance(value, list):
-            if any(isinstance(member, dict | list) for member in value):
-                return _encode(value).decode()
-            return (self._separator or LIST_SEPARATOR).join(plain(member) for member in value) or None
-        if isinstance(value, dict):
-            return _encode(value).decode()
-        scalar: Scalar = value
-        return scalar
-
-    def wire(self, value: Scalar) -> Any:
-        """A value as it is written."""
-        if value is None:
-            return [] if self._separator else self._clear
-        if self._separator:
-            return [part for part in plain(value).split(self._separator) if part]
-        return value
-
-    def definition(self) -> FieldDefinition:
-        """As far as the declaration tells."""
-        option = self.option
-        return FieldDefinition(
-            name=self.name,
-            kind=option.kind,
-            writable=self.writable,
-            unique=option.unique,
-            required=option.required,
-            options=tuple(option.values),
-        )
 
 
 class Records:
@@ -301,14 +250,6 @@ class _Rows:
 
 def _place(told: Steps | Id) -> Path:
     return path_of(told.at if isinstance(told, Id) else told)
-
-
-def _named(name: str) -> Path:
-    """The path that a field's name says; a name that says none is a single step."""
-    try:
-        return path_of(name) or (name,)
-    except BadPath:
-        return (name,)
 
 
 def moment(told: Steps | Times | None, part: RecordPart) -> tuple[Path, TimeForm] | None:
