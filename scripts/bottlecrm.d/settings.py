@@ -4,11 +4,17 @@ Payloads, signatures, retries and everything else of its API stay as they are.
 """
 
 import os
+import uuid
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from time import monotonic
 
 from crm.settings import *  # noqa: F403 - that is how Django's settings are extended
 from crm.settings import SIMPLE_JWT
+from kombu.exceptions import ChannelError
+from kombu.transport import filesystem
+from kombu.utils.json import dumps
 from webhooks import ssrf
 
 # Without Redis the web server hands its tasks to the worker in a folder.
@@ -19,6 +25,20 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "control_folder": _SPOOL + "-control",
     "polling_interval": 0.1,
 }
+
+
+def _put(self: filesystem.Channel, queue: str, payload: object, **_: object) -> None:
+    """Put a message in its folder whole: the worker dies of one that is half written when it looks."""
+    file = Path(self.data_folder_out) / f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
+    part = file.with_suffix(".part")
+    try:
+        part.write_bytes(dumps(payload).encode())
+        part.replace(file)
+    except OSError as fault:
+        raise ChannelError(f"cannot add {file}") from fault
+
+
+filesystem.Channel._put = _put  # noqa: SLF001
 CELERY_RESULT_BACKEND = None
 CELERY_TASK_IGNORE_RESULT = True
 
