@@ -155,8 +155,8 @@ class Side:
             if lead.status != STATUS[theirs["status"]]:
                 found.append(f"{records[record]} status: {lead.status}, the CRM says {theirs['status']!r}")
         # A merge gives the loser's key to a survivor that has none, so another record may carry it too: one of a person's own.
-        ours = [theirs["custom_fields"].get(KEY) for theirs in truth.values() if theirs["first_name"] == OURS]
-        found += [f"two records were made for {key}" for key in sorted({*ours} - {None}) if ours.count(key) > 1]
+        made = [theirs["custom_fields"].get(KEY) for theirs in truth.values() if theirs["first_name"] == OURS]
+        found += [f"two records were made for {key}" for key in {*made} - {None} if made.count(key) > 1]
         return sorted(found)
 
 
