@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from sales_crm_bridge.errors import ConfigError
 from sales_crm_bridge.settings import Settings, load, run_findings
 from sales_crm_bridge.tenants import load as load_tenants
+from sales_crm_bridge.web.server import GRACE_S
 from sales_crm_bridge.wiring import catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -201,12 +202,12 @@ def test_the_pods_user_is_the_images(base: dict[str, Manifest]) -> None:
 
 
 def test_a_stop_has_the_time_that_it_needs(base: dict[str, Manifest]) -> None:
-    """Grace is more than the wait before SIGTERM, the drain and the last spans together, so nothing is cut off."""
+    """Grace is more than the wait before SIGTERM, the drain, the last answers and the last spans, so nothing is cut off."""
     spec = base["Deployment"]["spec"]["template"]["spec"]
     command = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert command[0] == "sleep"
     for settings in (Settings.model_validate({}), settings_of_the_example()):
-        needed_s = float(command[1]) + settings.service.drain_s + settings.telemetry.timeout_s
+        needed_s = float(command[1]) + settings.service.drain_s + GRACE_S + settings.telemetry.timeout_s
         assert spec["terminationGracePeriodSeconds"] >= needed_s + 5
 
 

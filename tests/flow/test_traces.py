@@ -14,6 +14,7 @@ import pytest
 
 from sales_crm_bridge import contract
 from sales_crm_bridge.observe import JsonLines
+from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.simulate.process import MortalTransport
 from sales_crm_bridge.simulate.world import World
@@ -235,6 +236,28 @@ def test_a_refusal_is_a_fault_of_its_turn(tmp_path: Path) -> None:
     assert call.attributes["http.response.status_code"] == 207  # one command of a batch, refused in its answer
     (failed,) = facts(home, "crm_lead_push_failed")
     assert context_of(failed) == turn.context
+
+
+def test_a_lost_answer_and_its_settling_are_two_turns_of_one_trace(tmp_path: Path) -> None:
+    """The write took effect and its answer was lost: the first turn ends in doubt, the second reads back and is told."""
+    spans = Spans()
+
+    async def story(home: World) -> None:
+        await live(home, 120)
+        home.portal.faults.add(Fault(FaultKind.CUT_AFTER, method="POST", path="*/batch/upsert"))
+        create(home, 1)  # no trace of its own: both turns must find the same one
+        await live(home, 120)
+
+    home = play(tmp_path, story, spans=spans)
+    doubt, settled = spans.of(Kind.CONSUMER)
+    assert doubt.context.trace_id == settled.context.trace_id
+    assert [turn.attributes["sales.outcome"] for turn in (doubt, settled)] == ["unknown", "done"]
+    calls = {span.parent: span for span in spans.of(Kind.CLIENT)}
+    assert calls[doubt.context.span_id].fault.startswith("http.")
+    assert "http.response.status_code" not in calls[doubt.context.span_id].attributes
+    assert calls[settled.context.span_id].fault == ""
+    (pushed,) = facts(home, "crm_lead_pushed")
+    assert context_of(pushed) == settled.context
 
 
 async def busy(home: World) -> None:
