@@ -366,6 +366,7 @@ async def intake_sqlite(place: Place) -> Measured:
             ownership={tenant: gate.Ownership(tenant=tenant, spans=spans)},
             conns={tenant: row.conn},
             earliest_us=began_us,
+            number=await ledger.tenancy(),
         )
         source = KafkaIntents(_kafka(place))
 

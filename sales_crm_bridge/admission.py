@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sales_crm_bridge import gate
-from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
+from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy, TenancyMoved
 from sales_crm_bridge.state import InboxRow, Intake, NewCommand
 from sales_crm_bridge.tasks import all_ended, end
 
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 
 class Tenancy(msgspec.Struct, frozen=True):
-    """Who is served now: who owns each tenant's leads and since when, and the number of each one's connection."""
+    """Who is served now: who owns each tenant's leads and since when, and the number of each one's connection.
+
+    ``number``: of what is in force, as the ledger counts it; what is decided by an older one is not written, but decided again.
+    """
 
     ownership: Mapping[str, Ownership]
     conns: Mapping[str, int]
     earliest_us: int
+    number: int
 
 
 def admit(tenancy: Tenancy, intent: Intent) -> InboxRow | NotOurs:
@@ -48,6 +52,9 @@ def serves(tenancy: Tenancy, tenant: str, at_us: int) -> Ours | NotOurs:
     return gate.decide(tenancy.ownership, tenant, "CreateLeadRequested", at_us)
 
 
+_Wish = tuple[InboxRow, int, "asyncio.Future[bool]"]
+
+
 class Booker:
     """Books single intents, many in one transaction: what comes while one is under way goes together into the next.
 
@@ -58,16 +65,17 @@ class Booker:
         self._ledger = ledger
         self._clock = clock
         self._batch = batch
-        self._waiting: list[tuple[InboxRow, asyncio.Future[bool]]] = []
+        self._waiting: list[_Wish] = []
         self._writing: asyncio.Task[None] | None = None
 
-    async def book(self, row: InboxRow) -> bool:
-        """Whether it was new, once it is in the ledger. Raises what the ledger raises; then it is not known whether it is there.
+    async def book(self, row: InboxRow, tenancy: int) -> bool:
+        """Whether it was new, once it is in the ledger; ``tenancy``: the number of that by which it was admitted.
 
-        Cancelled, it is booked if its transaction has begun, and otherwise not.
+        Raises ``TenancyMoved`` if it is to be judged again, and what else the ledger raises; then it is not known whether it is
+        there. Cancelled, it is booked if its transaction has begun, and otherwise not.
         """
         booked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, booked))
+        self._waiting.append((row, tenancy, booked))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write(), name="booker")
         return await booked
@@ -81,23 +89,25 @@ class Booker:
     async def _write(self) -> None:
         while self._waiting:
             taken, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
-            wanted = [(row, booked) for row, booked in taken if not booked.done()]
+            wanted = [wish for wish in taken if not wish[2].done()]
             if wanted:
                 await self._write_down(wanted)
 
-    async def _write_down(self, wanted: Sequence[tuple[InboxRow, asyncio.Future[bool]]]) -> None:
-        rows = [row for row, _ in wanted]
+    async def _write_down(self, wanted: Sequence[_Wish]) -> None:
+        rows = [row for row, _, _ in wanted]
+        oldest = min(tenancy for _, tenancy, _ in wanted)
+        now_us = self._clock.now_us()
         try:
-            new = await self._ledger.take(Intake(rows=rows, dead=(), offsets={}, now_us=self._clock.now_us()))
+            new = await self._ledger.take(Intake(rows=rows, dead=(), offsets={}, now_us=now_us, tenancy=oldest))
         except Exception as fault:  # noqa: BLE001 - each caller gets it
-            if len(wanted) > 1 and not isinstance(fault, LedgerBusy | EnvironmentFault):
+            if len(wanted) > 1 and not isinstance(fault, LedgerBusy | EnvironmentFault | TenancyMoved):
                 for one in wanted:  # one row is at fault: it must not cost the others theirs
                     await self._write_down([one])
                 return
-            for _, booked in wanted:
+            for _, _, booked in wanted:
                 if not booked.done():
                     booked.set_exception(fault)
             return
-        for (_, booked), fresh in zip(wanted, new, strict=True):
+        for (_, _, booked), fresh in zip(wanted, new, strict=True):
             if not booked.done():
                 booked.set_result(fresh)

@@ -12,6 +12,7 @@
     │   ├── ConnectionStopped   rights, consent or account are wrong: a person must act
     │   ├── LeaseLost           another process owns this account now: drop the work, it is safe
     │   ├── PlaceMoved          intake was rewound meanwhile: drop the batch, it is read again
+    │   ├── TenancyMoved        what is in force has changed meanwhile: judge again
     │   ├── LedgerBusy          the ledger could not take a step in time: later, by itself
     │   └── PublishFault        Kafka refused one fact for good: it becomes a dead letter
     └── Bug                     the bridge broke its own rule: report it
@@ -126,6 +127,10 @@ class LeaseLost(RuntimeFault):
 
 class PlaceMoved(RuntimeFault):
     """Intake was rewound while a batch was under way: nothing of it was written, and it is read again from the new place."""
+
+
+class TenancyMoved(RuntimeFault):
+    """What is in force for the tenants has changed since intents were judged: nothing was written, and they are judged again."""
 
 
 class LedgerBusy(RuntimeFault):

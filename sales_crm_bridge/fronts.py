@@ -47,6 +47,7 @@ def calls_of(settings: Settings, outside: Outside, roster: Roster) -> RpcServer 
         ledger=ledger,
         clock=clock,
         tenancy=roster.tenancy,
+        renew=roster.renew,
         unseal=unseal,
         observer=outside.observer,
     )

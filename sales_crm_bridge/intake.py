@@ -11,7 +11,7 @@ import msgspec
 
 from sales_crm_bridge import contract, gate
 from sales_crm_bridge.admission import admit
-from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy, PlaceMoved
+from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy, PlaceMoved, TenancyMoved
 from sales_crm_bridge.model import Assigned, Batch, OutOfRange, Placed, Revoked, SourceFault
 from sales_crm_bridge.observer import NOBODY
 from sales_crm_bridge.state import DeadLetter, Gap, InboxRow, Intake
@@ -67,7 +67,7 @@ class Intaker:
             match taken:
                 case Batch(records):
                     began_us = self._clock.now_us()
-                    await self._persist(self._decide(records))
+                    await self._take(records)
                     self._observer.took("intake", (self._clock.now_us() - began_us) / 1e6)
                 case Assigned(partitions):
                     await self._start(partitions)
@@ -119,9 +119,28 @@ class Intaker:
             )
             await self._start(moved)
 
-    def _decide(self, records: Sequence[IntentRecord]) -> Intake:
+    async def _take(self, records: Sequence[IntentRecord]) -> None:
+        """Judge a batch and write it down; again where another process has put something else in force since we looked.
+
+        So no intent is judged by a file that was already out of force, by however many processes.
+        """
+        while True:
+            intake, passed_over = self._decide(records)
+            try:
+                taken = await self._persist(intake)
+            except TenancyMoved:
+                await self._patiently(self._renew)
+                continue
+            if taken:
+                self.passed_over += passed_over
+                self._observer.intents("passed_over", passed_over.total())
+            return
+
+    def _decide(self, records: Sequence[IntentRecord]) -> tuple[Intake, Counter[str]]:
+        """What becomes of these records, and why those are passed over that are not ours."""
         tenancy = self._tenancy()
         now_us = self._clock.now_us()
+        passed_over: Counter[str] = Counter()
         rows: list[InboxRow] = []
         dead: list[DeadLetter] = []
         offsets: dict[TopicPartition, int] = {}
@@ -133,11 +152,11 @@ class Intaker:
                 continue
             row = admit(tenancy, intent)
             if isinstance(row, gate.NotOurs):
-                self.passed_over[row.reason] += 1
-                self._observer.intents("passed_over", 1)
+                passed_over[row.reason] += 1
                 continue
             rows.append(row)
-        return Intake(rows=rows, dead=dead, offsets=offsets, now_us=now_us)
+        intake = Intake(rows=rows, dead=dead, offsets=offsets, now_us=now_us, tenancy=tenancy.number)
+        return intake, passed_over
 
     def _dead_letter(self, record: IntentRecord, why: contract.Unreadable, now_us: int) -> DeadLetter:
         return DeadLetter(

@@ -287,6 +287,10 @@ class Ledger(Protocol):
         """Every accepted tenant file, retired ones too, by tenant."""
         ...
 
+    async def tenancy(self) -> int:
+        """The number of the tenants in force: it grows with every file accepted and every tenant retired."""
+        ...
+
     async def tenant_accept(self, row: TenantRow) -> int:
         """Keep an accepted file (insert or replace) and its connection; gives its number (stable per tenant and name)."""
         ...
@@ -332,7 +336,8 @@ class Ledger(Protocol):
         """Write inbox rows, their commands, dead letters and offsets; says for each inbox row whether it was new.
 
         A command is written only with a new inbox row. An offset never moves back. Raises ``PlaceMoved``, and writes nothing, when
-        a partition of it has been rewound and not been placed since.
+        a partition of it has been rewound and not been placed since; ``TenancyMoved`` when the tenants in force are others than
+        those by which it was decided.
         """
         ...
 

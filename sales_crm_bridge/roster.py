@@ -47,6 +47,7 @@ class Roster:
         self._hire = hire
         self._holder = holder
         self._stamp: object = None
+        self._number = -1
         self._seen: dict[str, str] = {}
         self._tenants: dict[str, Tenant] = {}
         self._rows: dict[str, TenantRow] = {}
@@ -93,6 +94,7 @@ class Roster:
             ownership=ownership,
             conns={name: self._rows[name].conn for name in self._tenants},
             earliest_us=min(froms, default=self._clock.now_us()),
+            number=self._number,
         )
 
     async def renew(self) -> None:
@@ -114,8 +116,11 @@ class Roster:
 
     async def _take_up(self) -> set[str]:
         stamp = tenants.stamp(self._folder)
+        # The number before the rows: rows that are newer than it cost another look, older ones would be taken for what is in force.
+        number = await self._ledger.tenancy()
         rows = {row.tenant: row for row in await self._ledger.tenants()}
         if stamp == self._stamp and _state(rows) == _state(self._rows):
+            self._number = number
             return set()
         now_us = self._clock.now_us()
         judged = await judge(self._ledger, self._folder, self._catalogue, rows, now_us)
@@ -135,7 +140,7 @@ class Roster:
                 rows[name] = msgspec.structs.replace(row, conn=await self._ledger.tenant_accept(row))
                 log.info("a tenant's file is in force", extra={"event": "tenant.in-force", "tenant": name})
             now[name] = tenant
-        self._stamp, self._rows, self._tenants = stamp, rows, now
+        self._stamp, self._rows, self._tenants, self._number = stamp, rows, now, number
         self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}
         changed = [
             tenant

@@ -178,7 +178,8 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
 
     ``offsets`` never move back; ``reset`` sets a place whatever it was, after the broker has lost what was there. A place below
     zero is a time to begin at (minus milliseconds): ``placed`` says at which offset that turned out to be, as (time asked for,
-    offset), and nothing else moves such a place.
+    offset), and nothing else moves such a place. ``tenancy``: the number of the tenancy by which all of it was decided (None:
+    nothing was).
     """
 
     rows: Sequence[InboxRow]
@@ -188,6 +189,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     gaps: Sequence[Gap] = ()
     reset: Mapping[TopicPartition, int] = msgspec.field(default_factory=dict)
     placed: Mapping[TopicPartition, tuple[int, int]] = msgspec.field(default_factory=dict)
+    tenancy: int | None = None
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

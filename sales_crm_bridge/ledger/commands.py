@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge.errors import Bug, PlaceMoved
+from sales_crm_bridge.errors import Bug, PlaceMoved, TenancyMoved
 from sales_crm_bridge.ledger import house, leases, tenants
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
 from sales_crm_bridge.model import Operation
@@ -150,7 +150,11 @@ def take(intake: Intake) -> Step[Sequence[bool]]:
     ids = sorted({(row.tenant, row.message_id) for row in intake.rows})
     conns = sorted({row.command.conn for row in intake.rows})
     inbox = [(tenant, message_id, intake.now_us) for tenant, message_id in ids]
-    _, taken = yield (lock(conns), Many(TAKE_IN, INBOX, inbox, returning=True))
+    ((number,),), _, taken = yield (Ask(tenants.NUMBER), lock(conns), Many(TAKE_IN, INBOX, inbox, returning=True))
+    if intake.tenancy is not None and intake.tenancy != number:
+        raise TenancyMoved(
+            "intake.tenancy-moved", "the tenants in force have changed meanwhile", remedy="nothing: it is judged again"
+        )
     left = set(taken)
     fresh = []
     made = []

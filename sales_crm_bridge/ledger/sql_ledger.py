@@ -74,6 +74,10 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.look(tenants.every)
 
+    async def tenancy(self) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(tenants.number)
+
     async def tenant_accept(self, row: TenantRow) -> int:
         """See ``ports.Ledger``."""
         return await self._driver.run(tenants.accept, row)

@@ -29,6 +29,8 @@ ACCEPT = f"""
     INSERT INTO tenants ({TENANT.listed}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (tenant) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in TENANT.names[1:])}
 """  # noqa: S608 - constants
+NUMBER = "SELECT value FROM meta WHERE name = 'tenancy' {share}"
+MOVE = "UPDATE meta SET value = value + 1 WHERE name = 'tenancy'"
 RETIRE = "UPDATE tenants SET retired_us = ? WHERE tenant = ? AND retired_us = 0 RETURNING tenant"
 CONNECTIONS = f"""
     SELECT {CONNECTION.listed_of("c")} FROM connections c JOIN tenants t ON t.conn = c.conn
@@ -54,8 +56,15 @@ def every() -> Step[list[TenantRow]]:
     return [TenantRow(**dict(zip(TENANT.names, row, strict=True))) for row in rows]
 
 
+def number() -> Step[int]:
+    """How often it has changed what is in force."""
+    (((value,),),) = yield (Ask(NUMBER),)
+    return int(value)
+
+
 def accept(row: TenantRow) -> Step[int]:
     """Keep a file and its connection."""
+    yield (Ask(MOVE),)  # first: ``commands.take`` locks it before the connections, too
     conn = yield from make_connection(row)
     file = (row.tenant, row.text, row.digest, row.accepted_us, row.connection, row.adapter, row.account, row.retired_us)
     yield (Ask(ACCEPT, (*file, conn)),)
@@ -70,7 +79,7 @@ def make_connection(row: TenantRow) -> Step[int]:
 
 def retire(tenant: str, now_us: int) -> Step[bool]:
     """Put out of force."""
-    (rows,) = yield (Ask(RETIRE, (now_us, tenant)),)
+    _, rows = yield (Ask(MOVE), Ask(RETIRE, (now_us, tenant)))
     return bool(rows)
 
 

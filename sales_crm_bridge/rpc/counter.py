@@ -15,13 +15,13 @@ from google.protobuf.message import DecodeError
 from sales_crm_bridge import contract, gate
 from sales_crm_bridge.admission import admit, serves
 from sales_crm_bridge.contract import CommandRequest, CommandResponse, GetLeadRequest, GetLeadResponse, Intent, Method
-from sales_crm_bridge.errors import BridgeError, EnvironmentFault, LedgerBusy
+from sales_crm_bridge.errors import BridgeError, EnvironmentFault, LedgerBusy, TenancyMoved
 from sales_crm_bridge.model import Owner
 from sales_crm_bridge.rpc.statuses import Refused, abort, refused_for
 from sales_crm_bridge.state import CommandState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from google.protobuf.message import Message
 
@@ -48,7 +48,10 @@ _REASONED = (CommandState.PARKED, CommandState.REFUSED)
 
 
 class Counter:
-    """Serves calls. ``unseal`` opens an answer of the holder about a lead of a tenant; ``observer`` hears how each call ended."""
+    """Serves calls. ``renew`` makes ``tenancy`` know what is in force in the ledger now.
+
+    ``unseal`` opens an answer of the holder about a lead of a tenant; ``observer`` hears how each call ended.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Counter:
         ledger: Ledger,
         clock: Clock,
         tenancy: Callable[[], Tenancy],
+        renew: Callable[[], Awaitable[None]],
         unseal: Callable[[str, bytes], bytes],
         observer: Observer,
     ) -> None:
@@ -70,6 +74,7 @@ class Counter:
         self._ledger = ledger
         self._clock = clock
         self._tenancy = tenancy
+        self._renew = renew
         self._unseal = unseal
         self._seats: Counts[str] = Counts()
         self._observer = observer
@@ -181,15 +186,14 @@ class Counter:
         intent = contract.intent_of(method, request, caller=caller.name, now_us=self._clock.now_us())
         if not isinstance(intent, Intent):
             raise refused_for(intent)
-        row = admit(self._tenancy(), intent)
-        if isinstance(row, gate.NotOurs):
+        new = await self._book(intent)
+        if isinstance(new, gate.NotOurs):
             # A command that was taken before its tenant's leads changed hands is still ours to tell of.
             known = await self._ledger.known(intent.tenant_id, intent.message_id)
             self._observer.intents("repeated" if known is not None else "passed_over", 1)
             if known is None:
-                raise _not_ours(row)
+                raise _not_ours(new)
             return self._told(method, intent, known)
-        new = await self._booker.book(row)
         self._observer.intents("taken" if new else "repeated", 1)
         if new:
             log.info(
@@ -207,6 +211,27 @@ class Counter:
         known = await self._ledger.known(intent.tenant_id, intent.message_id)
         assert known is not None  # it was not new
         return self._told(method, intent, known)
+
+    async def _book(self, intent: Intent) -> bool | gate.NotOurs:
+        """Whether it was new, once it is booked, or why it is not ours: by what is in force when the ledger is asked."""
+        while True:
+            tenancy = self._tenancy()
+            row = admit(tenancy, intent)
+            if isinstance(row, gate.NotOurs):
+                if await self._in_force(tenancy):
+                    return row
+                continue
+            try:
+                return await self._booker.book(row, tenancy.number)
+            except TenancyMoved:
+                await self._renew()
+
+    async def _in_force(self, tenancy: Tenancy) -> bool:
+        """Whether it is what is in force; otherwise what is has been looked up (so at the start, before anything is known)."""
+        if await self._ledger.tenancy() == tenancy.number:
+            return True
+        await self._renew()
+        return False
 
     def _told(self, method: Method, intent: Intent, known: Known) -> CommandResponse:
         """Where a command stands that was taken before. Raises ``Refused`` when the key is another command's."""
@@ -232,10 +257,13 @@ class Counter:
         violations = contract.check_read(request)
         if violations:
             raise refused_for(violations)
-        tenancy = self._tenancy()
-        decision = serves(tenancy, tenant, self._clock.now_us())
-        if isinstance(decision, gate.NotOurs):
-            raise _not_ours(decision)
+        while True:
+            tenancy = self._tenancy()
+            decision = serves(tenancy, tenant, self._clock.now_us())
+            if isinstance(decision, gate.Ours):
+                break
+            if await self._in_force(tenancy):
+                raise _not_ours(decision)
         conn = tenancy.conns[tenant]
         await self._settled(conn, request.lead_id, until_us)
         answer = await self._asker.ask(conn, request.lead_id, until_us)

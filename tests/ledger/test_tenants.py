@@ -1,9 +1,11 @@
 """Tenants and connections, and what belongs to a connection as a whole."""
 
 import msgspec
+import pytest
 
+from sales_crm_bridge.errors import TenancyMoved
 from sales_crm_bridge.ledger import SqlLedger
-from sales_crm_bridge.state import Commit, ConnectionRow, TenantRow
+from sales_crm_bridge.state import Commit, ConnectionRow, Intake, TenantRow
 from tests.ledger.house import House
 
 ROW = TenantRow(
@@ -78,3 +80,27 @@ async def test_calls_are_counted_by_day_and_account(house: House) -> None:
     assert [await count(fence, conn, "2026-01-31", n) for n in (3, 0, 4)] == [3, 3, 7]
     assert await count(others, other, "2026-01-31", 1) == 1
     assert await count(fence, conn, "2026-02-01", 2) == 2
+
+
+async def test_what_was_judged_by_what_is_no_longer_in_force_is_not_written(house: House) -> None:
+    """Every file that is accepted and every tenant that is retired makes a new tenancy; a batch of an older one writes nothing."""
+    ledger = house.ledger
+    conn, _ = await house.connection()
+    numbers = [await ledger.tenancy()]
+    batch = Intake(
+        rows=[house.intent(conn, "L", "m1")], dead=(), offsets={("t", 0): 5}, now_us=1, tenancy=await ledger.tenancy()
+    )
+    await ledger.tenant_accept(ROW)
+    numbers.append(await ledger.tenancy())
+    await ledger.tenant_retire("acme", 9)
+    numbers.append(await ledger.tenancy())
+    await ledger.rewind("t", 7_000_000, [ROW])
+    numbers.append(await ledger.tenancy())
+    assert numbers == sorted(set(numbers))
+    for number in numbers[:-1]:
+        with pytest.raises(TenancyMoved):
+            await ledger.take(msgspec.structs.replace(batch, tenancy=number))
+    assert await ledger.places("t") == {}
+    assert await ledger.known("acme", "m1") is None
+    assert list(await ledger.take(msgspec.structs.replace(batch, tenancy=numbers[-1]))) == [True]
+    assert await ledger.places("t") == {("t", 0): 5}

@@ -387,6 +387,31 @@ class Shop:
         finally:
             await ledger.close()
 
+    def outside(self, ledger: Any) -> wiring.Outside:
+        """The far side of a process's ports."""
+        return wiring.Outside(
+            clock=self.clock,
+            dice=RealDice(),
+            ledger=ledger,
+            transport=lambda _tenant: Noted(
+                HttpxTransport(SandboxTransport(self.portal, sleep=self.clock.sleep)), self.sent
+            ),
+            observer=self.meter,
+        )
+
+    @asynccontextmanager
+    async def unaware(self) -> AsyncIterator[RpcServer]:
+        """A process that takes calls and looks at the tenants only when a call makes it."""
+        async with self.ledger() as ledger:
+            outside, settings = self.outside(ledger), self.settings()
+            server = fronts.calls_of(settings, outside, wiring.roster_of(settings, outside))
+            assert server is not None
+            await server.start()
+            try:
+                yield server
+            finally:
+                await server.drain(1.0)
+
     @asynccontextmanager
     async def open(
         self,
@@ -398,16 +423,7 @@ class Shop:
         """A process of the bridge with its calls; with ``work`` the whole service. ``wrap``: stands before its ledger."""
         settings = settings or self.settings()
         async with self.ledger() as real:
-            ledger = wrap(real)
-            outside = wiring.Outside(
-                clock=self.clock,
-                dice=RealDice(),
-                ledger=ledger,
-                transport=lambda _tenant: Noted(
-                    HttpxTransport(SandboxTransport(self.portal, sleep=self.clock.sleep)), self.sent
-                ),
-                observer=self.meter,
-            )
+            outside = self.outside(wrap(real))
             roster = wiring.roster_of(settings, outside)
             server = fronts.calls_of(settings, outside, roster)
             assert server is not None

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 
 from sales_crm_bridge import contract
@@ -54,6 +55,36 @@ async def test_every_lead_command_has_its_method(shop: Shop) -> None:
     assert [one.operation.value for one in found] == ["create", "qualify", "disqualify"]
     last = contract.decode_command(found[-1].payload)
     assert (last.reason, last.note) == ("budget", "next year")
+
+
+async def test_a_call_in_the_first_moment_of_a_process_is_not_sent_to_the_domain(shop: Shop) -> None:
+    """Before a process has looked at the tenants it does not know whose the leads are, and finds out; so do reads."""
+    async with shop.unaware() as server, shop.client(server) as client:
+        assert client.state(await client.create("L-1", "m-1")) == "PENDING"
+    async with shop.unaware() as server, shop.client(server) as client:
+        assert (await refusal(client.get("L-1", 0.5))).status is not grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_call_is_judged_by_what_another_process_has_put_in_force(shop: Shop) -> None:
+    """Leads change hands while a process has not looked at the files: no command is taken, and none sent away, by the old ones."""
+    shop.tenant("acme", "domain")
+    async with shop.unaware() as server, shop.client(server) as client:
+        assert (await refusal(client.create("L-1", "m-1"))).reason == "rpc.not-ours"
+        await _put_in_force(shop, "acme", "crm")
+        assert client.state(await client.create("L-1", "m-1")) == "PENDING"
+        await _put_in_force(shop, "acme", "domain")
+        assert (await refusal(client.create("L-2", "m-2"))).reason == "rpc.not-ours"
+    assert await commands(shop, "L-2") == []
+    assert shop.counted("intents") == {("passed_over",): 2, ("taken",): 1}
+
+
+async def _put_in_force(shop: Shop, tenant: str, owner: str) -> None:
+    """What another process does that has the changed file."""
+    async with shop.ledger() as ledger:
+        (row,) = await ledger.tenants()
+        shop.tenant(tenant, owner)
+        text = (shop.folder / "tenants" / f"{tenant}.yaml").read_text()
+        await ledger.tenant_accept(msgspec.structs.replace(row, text=text, digest=f"{owner} now"))
 
 
 async def test_the_same_key_is_one_command_and_tells_where_it_stands(shop: Shop) -> None:
