@@ -6,7 +6,6 @@ Elsewhere: one line a row with tabs between the cells, for grep, cut and awk.
 
 from __future__ import annotations
 
-import unicodedata
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import groupby
@@ -19,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sales_crm_bridge.gate import decision_table
+from sales_crm_bridge.observe import plain
 from sales_crm_bridge.units import duration_text, time_text
 
 if TYPE_CHECKING:
@@ -33,16 +33,8 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "quota": "yellow", "unavailable": "yellow", "stopped": "red", "new": "dim"}
 
 
-def plain(text: object) -> str:
-    """``text`` on one line and without what steers a terminal: a CRM's words, a file's name or a lead's id may hold anything."""
-    return "".join(" " if unicodedata.category(sign) in _STEERING else sign for sign in str(text))
-
-
 _WORD = 16
 """Cells: a longer word (a digest, an id) may be folded."""
-
-_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode's controls (ESC, tab, new line), formats (which can turn the direction of writing), halves and line separators."""
 
 
 class Told:

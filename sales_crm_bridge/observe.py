@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 GAP_REMEDY = "ask the domain to utter the intents of that time again; see docs/operations.md"
+
+
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's controls (ESC, tab, new line), formats (which can turn the direction of writing), halves and line separators."""
+
+
+def plain(text: object) -> str:
+    """``text`` on one line and without what steers a terminal: a CRM's words, a file's name or a lead's id may hold anything."""
+    return "".join(" " if unicodedata.category(sign) in _STEERING else sign for sign in str(text))
 
 
 class JsonLines(logging.Formatter):
@@ -46,14 +56,14 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """For a terminal: level, logger and message, then the fields of ``extra`` as ``name=value``."""
+    """For a terminal: level, logger and message, then the fields of ``extra`` as ``name=value``, on one line whatever they hold."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, and the traceback under it if there is one."""
         extra = _extra(record)
         traceback = str(extra.pop("traceback", ""))
         fields = "".join(f"  {name}={value}" for name, value in extra.items())
-        text = f"{record.levelname:7} {record.name}: {record.getMessage()}{fields}"
+        text = plain(f"{record.levelname:7} {record.name}: {record.getMessage()}{fields}")
         if record.exc_info:
             traceback += self.formatException(record.exc_info)
         return f"{text}\n{traceback.rstrip()}" if traceback else text

@@ -98,6 +98,11 @@ class LeadCommand:
     note: str = ""
     violations: tuple[Violation, ...] = ()
 
+    def asks_the_same(self, other: LeadCommand) -> bool:
+        """Whether both want the same of the same lead, whoever asks, when, and in which words of the envelope."""
+        wants = [(one.operation, one.lead_id, one.lead, one.mask, one.reason, one.note) for one in (self, other)]
+        return wants[0] == wants[1]
+
 
 def decode_command(value: bytes) -> LeadCommand:
     """The command in an intent's bytes as ``Intent.value`` had them. Raises ``ContractError`` if they are no Lead intent."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.rpc.asking import Asker
     from sales_crm_bridge.rpc.identity import Caller, Doorkeeper
     from sales_crm_bridge.settings.calls import Rpc
-    from sales_crm_bridge.state import Known
+    from sales_crm_bridge.state import Command, Known
 
     Context = grpc.aio.ServicerContext[bytes, Message]
 
@@ -238,7 +238,9 @@ class Counter:
         command = known.command
         if command is None:
             return contract.command_answer(method, intent.message_id, "forgotten", "")
-        if (command.operation, command.lead_id) != (intent.operation, intent.aggregate_id):
+        if (command.operation, command.lead_id) != (intent.operation, intent.aggregate_id) or _other_words(
+            command, intent
+        ):
             raise Refused(
                 grpc.StatusCode.ALREADY_EXISTS,
                 "rpc.key-reused",
@@ -304,6 +306,13 @@ class Counter:
         """How the connection is said to be: why there may be no answer."""
         row = next((row for row in await self._ledger.connections() if row.conn == conn), None)
         return {"connection_state": row.state, "connection_code": row.code} if row is not None else {}
+
+
+def _other_words(command: Command, intent: Intent) -> bool:
+    """Whether the command wants something else than the intent; of a finished one nobody knows any more (rule 15)."""
+    if not command.payload:
+        return False
+    return not contract.decode_command(command.payload).asks_the_same(contract.decode_command(intent.value))
 
 
 def _need_a_lead_method(method: Method) -> None:

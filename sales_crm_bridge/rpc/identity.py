@@ -34,7 +34,7 @@ class Caller:
 
 
 class Doorkeeper:
-    """Lets callers in. A token that is there must be good, also where a certificate would do."""
+    """Lets callers in. A token that is there must be good, and then it alone says who calls: the certificate is its carrier's."""
 
     def __init__(self, settings: Rpc, clock: Clock) -> None:
         self._tokens = TokenCheck(settings.tokens, clock) if settings.tokens is not None else None
@@ -54,17 +54,16 @@ class Doorkeeper:
     def admit(self, metadata: Sequence[tuple[str, str | bytes]], connection: Mapping[str, Iterable[bytes]]) -> Caller:
         """The caller, by the call's metadata and what TLS knows of the connection. Raises ``Refused`` (UNAUTHENTICATED)."""
         names = _names(connection) if self._certified else ()
-        tenants = {tenant for name in names for tenant in self._by_certificate.get(name, ())}
-        name = next((name for name in names if name in self._by_certificate), names[0] if names else "")
         sent = [value for key, value in metadata if key == "authorization"]
         if sent:
             if self._tokens is None or len(sent) > 1 or not isinstance(sent[0], str):
                 raise _unknown("rpc.bad-token", "bearer tokens are not taken here, or there is more than one")
             name, claimed = self._tokens.check(sent[0])
-            tenants |= {*claimed, *self._by_token.get(name, ())}
-        elif not names:
+            return Caller(name=name, tenants=frozenset((*claimed, *self._by_token.get(name, ()))))
+        if not names:
             raise _unknown("rpc.no-caller", "the call carries neither a bearer token nor a client's certificate")
-        return Caller(name=name, tenants=frozenset(tenants))
+        tenants = frozenset(tenant for name in names for tenant in self._by_certificate.get(name, ()))
+        return Caller(name=next((name for name in names if name in self._by_certificate), names[0]), tenants=tenants)
 
 
 def _names(connection: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:

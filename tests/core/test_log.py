@@ -32,10 +32,12 @@ def test_a_json_line_has_the_event_and_its_fields() -> None:
 
 
 def test_text_from_outside_cannot_forge_a_line() -> None:
-    """A line end in a value stays inside its JSON string."""
+    """A line end in a value stays inside its JSON string, and becomes a blank in a text, as what steers a terminal does."""
     line = JsonLines().format(record("x", event="a.b", code='no\n{"level": "info"}'))
     assert line.count("\n") == 0
     assert json.loads(line)["code"] == 'no\n{"level": "info"}'
+    text = TextLines().format(record("from %s", "a\nb", event="a.b", message_id="m\nERROR room: all is lost\x1b[2J"))
+    assert text == "WARNING room: from a b  event=a.b  message_id=m ERROR room: all is lost [2J"
 
 
 def test_a_text_line_has_the_fields_too() -> None:

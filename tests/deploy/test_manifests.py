@@ -202,13 +202,20 @@ def test_the_pods_user_is_the_images(base: dict[str, Manifest]) -> None:
 
 
 def test_a_stop_has_the_time_that_it_needs(base: dict[str, Manifest]) -> None:
-    """Grace is more than the wait before SIGTERM, the drain, the last answers and the last spans, so nothing is cut off."""
+    """Grace is more than the wait before SIGTERM, the drain, the last answers and the last spans, so nothing is cut off.
+
+    In the compose file, too.
+    """
     spec = base["Deployment"]["spec"]["template"]["spec"]
     command = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     assert command[0] == "sleep"
     for settings in (Settings.model_validate({}), settings_of_the_example()):
         needed_s = float(command[1]) + settings.service.drain_s + GRACE_S + settings.telemetry.timeout_s
         assert spec["terminationGracePeriodSeconds"] >= needed_s + 5
+    compose = YAML(typ="safe").load(ROOT / "compose.yaml")
+    defaults = Settings.model_validate({})
+    given_s = float(compose["services"]["bridge"]["stop_grace_period"].removesuffix("s"))
+    assert given_s >= defaults.service.drain_s + GRACE_S + defaults.telemetry.timeout_s + 5
 
 
 def test_probes_and_services_meet_the_ports_that_are_opened(base: dict[str, Manifest]) -> None:

@@ -94,7 +94,10 @@ async def test_without_a_certificate_of_the_authority_there_is_no_connection(sho
 async def test_tokens_over_tls_and_a_bad_one_is_refused_whatever_the_certificate(
     shop: Shop, authority: Authority
 ) -> None:
-    """Without a client authority a token is enough; with one, a token that is sent must be good too, and adds its tenants."""
+    """Without a client authority a token is enough; with one, a token that is sent must be good too, and then it alone counts.
+
+    So a gateway's certificate opens nothing to whose token it carries.
+    """
     async with shop.open(shop.settings(**tls(shop, authority, mutual=False))) as server:
         async with secure(shop, server, authority, token=shop.token()) as client:
             assert client.state(await client.create("L-1", "m-1")) == "PENDING"
@@ -109,6 +112,9 @@ async def test_tokens_over_tls_and_a_bad_one_is_refused_whatever_the_certificate
         assert (await refusal(client.create("L-1", "m-1"))).reason == "rpc.bad-token"
         client.token, client.tenant = shop.token(), "other"
         assert (await refusal(client.create("L-1", "m-1"))).reason == "rpc.not-ours"
+        client.tenant = "acme"
+        no = await refusal(client.create("L-2", "m-2"))
+        assert (no.reason, no.facts) == ("rpc.tenant-denied", {"tenant": "acme", "caller": "sales-ui"})
 
 
 async def test_renewed_files_hold_for_the_next_connection(shop: Shop, authority: Authority) -> None:

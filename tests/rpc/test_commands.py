@@ -121,14 +121,15 @@ async def test_the_same_key_is_one_command_and_tells_where_it_stands(shop: Shop)
 
 
 async def test_a_key_names_one_command(shop: Shop) -> None:
-    """The key of another command, or of the same one about another lead, is a mistake that is told."""
+    """The key of another command, of the same one about another lead, or with other words, is a mistake that is told."""
     async with shop.open() as server, shop.client(server) as client:
         await client.create("L-1", "m-1")
         other_lead = await refusal(client.create("L-2", "m-1"))
         other_deed = await refusal(client.qualify("L-1", "m-1"))
-        assert [(no.status, no.reason) for no in (other_lead, other_deed)] == [
+        other_words = await refusal(client.create("L-1", "m-1", email="another@b.example"))
+        assert [(no.status, no.reason) for no in (other_lead, other_deed, other_words)] == [
             (grpc.StatusCode.ALREADY_EXISTS, "rpc.key-reused")
-        ] * 2
+        ] * 3
     assert await commands(shop, "L-1", "L-2") == [("m-1", "create", "pending")]
 
 
