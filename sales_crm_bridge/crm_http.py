@@ -13,7 +13,7 @@ from sales_crm_bridge.errors import BridgeError, ConnectionStopped, CrmUnavailab
 from sales_crm_bridge.model import Effect, HttpReply, NoReply
 from sales_crm_bridge.rim.caller import Caller, Job
 from sales_crm_bridge.rim.hosts import HostRules
-from sales_crm_bridge.rim.redact import Redactor
+from sales_crm_bridge.rim.redact import MASK, Redactor
 from sales_crm_bridge.rim.seal import Seal, SealBroken
 from sales_crm_bridge.rim.signin import Vault
 from sales_crm_bridge.rim.terms import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.tracing import Open
 
 __all__ = [
+    "MASK",
     "AnswerLost",
     "Exchange",
     "HostRules",

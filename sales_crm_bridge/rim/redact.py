@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -16,6 +17,9 @@ MASK = "***"
 
 SECRET_MIN = 4
 """A shorter "secret" would mask half of every text and protects nothing."""
+
+AMID_MIN = 6
+"""A shorter piece of Base64 would be found by chance."""
 
 _NAMES = (
     r"access_token|refresh_token|id_token|client_secret|api[_-]?key|hapikey|api_token|password|passwd|secret|token"
@@ -32,7 +36,9 @@ _RULES = (
 
 
 class Redactor:
-    """Masks known secrets (as they are, percent-encoded, in Base64), what looks like one, e-mail addresses and phone numbers.
+    """Masks known secrets in whatever form they travel, what looks like one, e-mail addresses and phone numbers.
+
+    Their forms: as they are, percent-encoded, in a JSON text, and in Base64, also in the middle of it (Basic encodes a pair).
 
     It would rather mask a record's id than let a phone number stand.
     """
@@ -47,8 +53,7 @@ class Redactor:
         for secret in secrets:
             for value in (secret, secret.rpartition(" ")[2]):
                 if len(value) >= SECRET_MIN:
-                    encoded = base64.b64encode(value.encode()).decode()
-                    found |= {value, quote(value, safe=""), quote_plus(value), encoded, encoded.rstrip("=")}
+                    found |= _forms(value)
         self._known = sorted(found, key=lambda value: (-len(value), value))
 
     def known(self, text: str) -> str:
@@ -64,3 +69,31 @@ class Redactor:
             text = pattern.sub(mask, text)
         text = " ".join(text.split())
         return text if len(text) <= MESSAGE_MAX else f"{text[: MESSAGE_MAX - 1]}…"
+
+
+def _forms(secret: str) -> set[str]:
+    """Every text that tells ``secret``."""
+    encoded = base64.b64encode(secret.encode()).decode()
+    return {
+        secret,
+        *(quote(secret, safe=safe) for safe in ("", "/", ",:")),
+        quote_plus(secret),
+        *(json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)),
+        encoded,
+        encoded.rstrip("="),
+        *_amid_base64(secret.encode()),
+    }
+
+
+def _amid_base64(secret: bytes) -> set[str]:
+    """What stands in the Base64 of any text that holds ``secret``: one form for each place among three bytes.
+
+    The signs at the ends, which also tell of the neighbours, are left out.
+    """
+    found = set()
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + secret).decode().rstrip("=")
+        whole = encoded[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
+        if len(whole) >= AMID_MIN:
+            found.add(whole)
+    return found

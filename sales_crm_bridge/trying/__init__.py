@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -13,11 +13,9 @@ from sales_crm_bridge.asking import Asker, approach, rotates
 from sales_crm_bridge.crm_http import Redactor
 from sales_crm_bridge.errors import ConfigError, ConnectionStopped, Finding, Place, RuntimeFault
 from sales_crm_bridge.ledger import open_ledger
-from sales_crm_bridge.mapping import MISFITS
 from sales_crm_bridge.model import (
     Cursor,
     Effect,
-    FeedKind,
     HttpReply,
     Keyset,
     LeadState,
@@ -29,16 +27,15 @@ from sales_crm_bridge.model import (
     Write,
 )
 from sales_crm_bridge.tenants import secrets_of
+from sales_crm_bridge.trying import doubts, words
 from sales_crm_bridge.trying.shown import ShownCall, ShownRecord, Trial
 from sales_crm_bridge.trying.talks import overheard, rehearsed
-from sales_crm_bridge.units import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sales_crm_bridge.crm_http import Exchange, Rim
-    from sales_crm_bridge.mapping import Misfit
     from sales_crm_bridge.model import (
         Account,
         Feed,
@@ -60,9 +57,8 @@ BODY_MAX = 4_000
 """Characters of a request's body that are shown."""
 ANSWER_MAX = 400
 """Characters of a refusal's body that are shown."""
-COUNTED_DIGITS = 9
-"""Digits of a number that no account has counted up to."""
 GOOD = range(200, 300)
+NOBODYS_KEY = "try-nobody"
 
 
 def tenant_of(file: Path) -> Tenant:
@@ -115,6 +111,7 @@ class _Try:
         self._raw = raw
         self._redactor = Redactor(secrets_of(tenant).values.values())
         self._step = ""
+        self._last: HttpReply | None = None
         self._adapter = wiring.adapter_of(tenant)
         self.rim: Rim = asker.rim(tenant, overheard(self._adapter, self._heard, self._redactor), self._exchanged)
 
@@ -125,15 +122,23 @@ class _Try:
         account = await self._ask("account", adapter.check)
         if account is not None:
             self._account(account)
-        first: Record | None = None
+        live: list[Record] = []
         for feed in adapter.feeds():
-            records = await self._feed(feed)
-            first = first or next((record for record in records if record.state is LeadState.LIVE), None)
+            live += [record for record in await self._feed(feed) if record.state is LeadState.LIVE]
+        first = live[0] if live else None
+        empty = [
+            name for name in self._tenant.mapping.crm_fields if live and not any(one.fields.get(name) for one in live)
+        ]
+        if empty:
+            told.notes.append(("fields without a value", f"in {len(live)} records: {', '.join(empty)}"))
         if first is None:
             told.notes.append(("read", "no live record was seen: nothing to read again, and no write to show"))
             return
         await self._read_again(first)
         await self._writes(first)
+        left = self.rim.state().calls_left_day
+        if left is not None:
+            told.lines = [(what, str(left) if what == "calls left today" else how) for what, how in told.lines]
 
     async def _ask(self, step: str, talk: Callable[[], Talk[T]]) -> T | None:
         """Hold a talk; None, and a fault told, if the CRM is not with us."""
@@ -144,7 +149,15 @@ class _Try:
             return await self.rim.converse(rehearsed(talk(), self._withheld), purpose="check")
         except RuntimeFault as fault:
             self.told.faults.append((step, fault))
+            self._reveal()
             return None
+
+    def _reveal(self) -> None:
+        """Show the beginning of a good answer that was not understood: of a refusal it is shown anyway."""
+        last = self._last
+        if last is not None and last.status in GOOD and last.body and self.told.calls and self.told.calls[-1].made:
+            beginning = self._redactor(last.body[:ANSWER_MAX].decode("utf-8", "replace"))
+            self.told.calls[-1] = replace(self.told.calls[-1], answer=f"{self.told.calls[-1].answer}: {beginning}")
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -173,9 +186,21 @@ class _Try:
         onward = "and no more" if page.done else "and there may be more"
         self.told.notes.append((step, f"{len(page.raws)} records {onward}"))
         self.told.records += [self._shown(feed, raw, record) for raw, record in records]
-        if feed.kind is FeedKind.SWEEP and not page.done:
+        seen = [record for _, record in records]
+        mapped = self._tenant.mapping.crm_fields
+        self.told.findings += doubts.of_page(feed, page.raws, seen, mapped, self._tenant.file)
+        if not page.done:
             await self._second_page(feed, page, limit)
-        return [record for _, record in records]
+        elif len(page.raws) == limit:
+            await self._wider_page(feed, start, page, limit)
+        return seen
+
+    async def _wider_page(self, feed: Feed, start: Position, page: Page, limit: int) -> None:
+        """A full page that is said to be the last one may be so; asked for with more room it must show no more."""
+        room = min(2 * limit + 1, feed.page_max)
+        wider = await self._ask(f"list {feed.name}, wider", lambda: self._adapter.pull(feed, start, room))
+        if wider is not None:
+            self.told.findings += doubts.of_pages(feed, page.raws, wider.raws, self._tenant.file)
 
     def _start(self, feed: Feed) -> Position:
         """The beginning of a sweep, or the last day."""
@@ -202,6 +227,7 @@ class _Try:
         else:
             said = f"{len(onward.raws)} records, none of which the first page had"
         self.told.notes.append((step, said))
+        self.told.findings += doubts.of_repetition(feed, page.raws, onward.raws, self._tenant.file)
 
     async def _read_again(self, seen: Record) -> None:
         """The same record by its id and by our key, and one that is not there: what reads must tell apart."""
@@ -213,16 +239,31 @@ class _Try:
             ]
             said = f"differs from the list in: {', '.join(differing)}" if differing else "the same as in the list"
             self.told.notes.append(("read by id", said))
-        if seen.key and self._adapter.capabilities.read_by_key:
+            self.told.findings += doubts.of_read(seen, by_id, differing, self._tenant.file)
+        if self._adapter.capabilities.read_by_key:
+            await self._read_by_key(seen)
+        # Together with one that is there: a CRM that reads many at once must say which of them it lacks.
+        nobody = words.nobody(seen.id)
+        refs = [Ref(id=seen.id), Ref(id=nobody)]
+        (_, missing) = await self._ask("read what is not there", lambda: self._adapter.read(refs)) or (None, None)
+        if missing is not None:
+            said = "understood as gone" if missing.state is LeadState.GONE else f"understood as {missing.state}"
+            self.told.notes.append(("read what is not there", f"id {nobody}: {said}"))
+            self.told.findings += doubts.of_nobody(f"id {nobody}", missing, self._tenant.file)
+
+    async def _read_by_key(self, seen: Record) -> None:
+        """By the key of a record that has one, and by one that nobody has."""
+        if seen.key:
             (by_key,) = await self._ask("read by key", lambda: self._adapter.read([Ref(key=seen.key)])) or (None,)
             if by_key is not None:
                 said = "the same record" if by_key.id == seen.id else f"another record: {by_key.id or 'none'}"
                 self.told.notes.append(("read by key", said))
-        nobody = _nobody(seen.id)
-        (missing,) = await self._ask("read what is not there", lambda: self._adapter.read([Ref(id=nobody)])) or (None,)
-        if missing is not None:
-            said = "understood as gone" if missing.state is LeadState.GONE else f"understood as {missing.state}"
-            self.told.notes.append(("read what is not there", f"id {nobody}: {said}"))
+                self.told.findings += doubts.of_read(seen, by_key, (), self._tenant.file)
+        else:
+            self.told.notes.append(("read by key", "not tried with one that is there: no record seen has our key"))
+        (by_none,) = await self._ask("read by no key", lambda: self._adapter.read([Ref(key=NOBODYS_KEY)])) or (None,)
+        if by_none is not None:
+            self.told.findings += doubts.of_nobody(f"key {NOBODYS_KEY}", by_none, self._tenant.file)
 
     async def _writes(self, seen: Record) -> None:
         """Each command as it would go out, with the values of a record that is there."""
@@ -270,14 +311,14 @@ class _Try:
         lead, misfits = mapping.lead(record.fields, lead_id)
         values = mapping.told(lead)
         fields = [
-            (name, known(_text(values.get(name))), known(_sources(mapping.slot_sources(slot), record.fields)))
+            (name, known(words.text(values.get(name))), known(words.sources(mapping.slot_sources(slot), record.fields)))
             for slot, name in enumerate(mapping.slot_fields)
         ]
         return ShownRecord(
             feed=feed.name,
-            about=tuple((what, known(how)) for what, how in _about(record) if how),
+            about=tuple((what, known(how)) for what, how in words.about(record) if how),
             fields=tuple(fields),
-            misfits=tuple(_misfit(one) for one in misfits),
+            misfits=tuple(words.misfit(one) for one in misfits),
             raw=known(raw.data.decode("utf-8", "replace")) if self._raw else "",
         )
 
@@ -285,6 +326,7 @@ class _Try:
         self._heard(exchange.call, exchange.reply)
 
     def _heard(self, call: HttpCall, reply: Reply) -> None:
+        self._last = reply if isinstance(reply, HttpReply) else None
         step = "sign in" if call.effect is Effect.SIGN_IN else self._step
         self.told.calls.append(self._shown_call(step, call, self._answer(call, reply), made=True))
 
@@ -293,13 +335,15 @@ class _Try:
 
     def _shown_call(self, step: str, call: HttpCall, answer: str, *, made: bool) -> ShownCall:
         known = self._redactor.known
-        target = call.path + (f"?{urlencode(call.query, quote_via=quote, safe=',:')}" if call.query else "")
+        # Masked before they are encoded: there are more ways to encode a secret than to write it.
+        query = [(name, known(value)) for name, value in call.query]
+        target = call.path + (f"?{urlencode(query, quote_via=quote, safe=',:*')}" if query else "")
         body = known(call.body.decode("utf-8", "replace"))
         return ShownCall(
             step=step,
             method=call.method,
             target=known(target),
-            headers=tuple((name, known(value)) for name, value in call.headers),
+            headers=tuple((name, words.signed(name, known(value))) for name, value in call.headers),
             body=body if len(body) <= BODY_MAX else f"{body[:BODY_MAX]}…",
             made=made,
             answer=answer,
@@ -315,43 +359,8 @@ class _Try:
         return f"{size}: {self._redactor(reply.body[:ANSWER_MAX].decode('utf-8', 'replace'))}"
 
 
-def _about(record: Record) -> Iterator[tuple[str, str]]:
-    yield "id", record.id
-    yield "state", record.state.value
-    yield "version", record.version
-    yield "modified", time_text(record.modified_us) if record.modified_us else ""
-    yield "created", time_text(record.created_us) if record.created_us else ""
-    yield "our key", record.key
-    yield "merged into", record.into
-    yield "merged ids", ", ".join(record.merged_ids)
-    yield "successors", ", ".join(f"{kind} {name}" for kind, name in record.successors)
-    yield "parts", ", ".join(f"{kind} {name}" for kind, name in record.parts)
-    yield "url", record.url
-
-
-def _sources(names: Sequence[str], fields: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={_text(fields.get(name))}" for name in names)
-
-
-def _misfit(misfit: Misfit) -> tuple[str, str, str, str]:
-    return misfit.field, misfit.crm_field, misfit.code, MISFITS[misfit.code]
-
-
-def _text(value: object) -> str:
-    return "–" if value is None else str(value)
-
-
 def _of(record: Record, name: str) -> object:
     return getattr(record, name)
-
-
-def _nobody(known: str) -> str:
-    """An id of the same form that hardly anybody has: beyond the last where ids are counted up, else with every digit a nine."""
-    counted = re.fullmatch(r"([^0-9]*)([0-9]+)", known)
-    if counted is not None:
-        return counted[1] + "9" * max(len(counted[2]), COUNTED_DIGITS)
-    nines = re.sub(r"[0-9]", "9", known)
-    return nines if nines != known else f"{known[:-1]}{'y' if known[-1:] == 'z' else 'z'}"
 
 
 def _finding(code: str, message: str, where: str, remedy: str = "") -> Finding:

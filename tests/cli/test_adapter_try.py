@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import random
@@ -23,9 +24,10 @@ from sales_crm_bridge.sandbox import Fault, FaultKind, SandboxApp, serve
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from sales_crm_bridge.sandbox.memory import MemoryCrm
 from sales_crm_bridge.settings import load
-from sales_crm_bridge.trying import _nobody, attempt, tenant_of
+from sales_crm_bridge.trying import attempt, tenant_of
 from sales_crm_bridge.trying.shown import Trial
 from sales_crm_bridge.trying.talks import rehearsed
+from sales_crm_bridge.trying.words import nobody
 from tests.contract.declared_worlds import DECLARED, DECLARED_WORLDS, DeclaredWorld
 from tests.contract.world import Clock
 
@@ -107,7 +109,7 @@ async def test_a_try_reads_and_shows_and_writes_nothing(tmp_path: Path) -> None:
     steps = list(dict.fromkeys(call.step for call in trial.calls))
     assert steps == [
         "account", "list list", "list list, next page", "list search", "list archived", "read by id",
-        "read what is not there", "would create", "would revise", "would qualify", "would disqualify",
+        "read by no key", "read what is not there", "would create", "would revise", "would qualify", "would disqualify",
     ]  # fmt: skip
     assert {call.step.startswith("would") for call in trial.calls if not call.made} == {True}
     assert all(call.made for call in trial.calls if not call.step.startswith("would"))
@@ -243,6 +245,67 @@ async def test_a_declared_crm_is_tried_as_any_other(
     assert (make.exchanged, world.count()) == (any(call.step == "sign in" for call in trial.calls), 5)
     told = json.dumps(trial.to_json())
     assert not [value for name, value in make.secrets.items() if "username" not in name and value in told]
+    pair = base64.b64encode(":".join(make.secrets.values()).encode()).decode()
+    assert pair[-8:] not in told, "a pair in Base64 tells its second half"
+
+
+MISTAKES = {
+    "no fields": ("cloud", "fields: attributes", "fields: attribute", "crm.fields-empty"),
+    "next page": ("cloud", "next: {header: link}", "next: {header: lnk}", "crm.paging-unclear"),
+    "another record": (
+        "cloud",
+        'one: {path: /v2/leads, query: {"filter[id]"',
+        'one: {path: /v2/leads, query: {"filter[idd]"',
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "right", "wrong", "code"), MISTAKES.values(), ids=list(MISTAKES))
+async def test_what_would_go_wrong_in_service_is_found(
+    name: str, right: str, wrong: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A declaration that is well-formed and wrong: a try that saw it does not say that all is well."""
+    make = next(world for world in DECLARED_WORLDS.values() if world.declaration == name)
+    text = (DECLARED / f"{name}.yaml").read_text()
+    assert right in text
+    trial = await declared(make, text.replace(right, wrong), tmp_path, monkeypatch)
+    codes = {one.code for one in trial.findings} | {fault.code for _, fault in trial.faults}
+    assert code in codes if code else codes
+    assert trial.to_json()["ok"] is False
+
+
+async def test_fields_that_no_record_has_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One misspelt name among good ones may also be a field that few fill in: it is said, and judged by the integrator."""
+    make = next(world for world in DECLARED_WORLDS.values() if world.declaration == "plain")
+    text = (DECLARED / "plain.yaml").read_text().replace("fullName", "fullNme")
+    trial = await declared(make, text, tmp_path, monkeypatch)
+    assert "fullNme" in dict(trial.notes)["fields without a value"]
+
+
+async def test_an_answer_that_is_not_understood_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its beginning, though its status is good: the integrator sees what stands there instead."""
+    make = next(world for world in DECLARED_WORLDS.values() if world.declaration == "plain")
+    text = (DECLARED / "plain.yaml").read_text().replace("records: items", "records: itms")
+    trial = await declared(make, text, tmp_path, monkeypatch)
+    refused = next(call for call in trial.calls if call.step == "list all")
+    assert refused.answer.startswith("200, ")
+    assert '"items"' in refused.answer
+
+
+async def declared(make: type[DeclaredWorld], text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """A try of a declaration on its dialect with five records."""
+    world = make(clock=Today())
+    for number in range(5):
+        world.create(number, key=f"L-{number}")
+    for name, value in {**make.secrets, "webhook_secret": "hook-secret"}.items():
+        for variable in re.findall(rf"\b{name}: env:(\w+)", text):
+            monkeypatch.setenv(variable, value)
+    async with serve(SandboxApp(world.crm)) as address:  # type: ignore[arg-type]  # each of them pauses for nothing
+        here = re.sub(r"address: https://[^/\n]+", f"address: {address}", text)
+        file = folder / "declared.yaml"
+        file.write_text(here.replace("  account:", "  allow_hosts: [127.0.0.1]\n  account:", 1))
+        return await attempt(load(None), tenant_of(file), 2)
 
 
 async def test_the_memory_crm_is_tried_as_any_other(tmp_path: Path) -> None:
@@ -268,7 +331,7 @@ class Today(Clock):
 
 
 @pytest.mark.parametrize(
-    ("known", "nobody"),
+    ("known", "other"),
     [
         ("17", "999999999"),
         ("70000000026", "99999999999"),
@@ -279,9 +342,9 @@ class Today(Clock):
         ("", "z"),
     ],
 )
-def test_nobodys_id_has_the_form_of_somebodys(known: str, nobody: str) -> None:
+def test_nobodys_id_has_the_form_of_somebodys(known: str, other: str) -> None:
     """A CRM refuses an id of another form with another error than one that is not there."""
-    assert _nobody(known) == nobody
+    assert nobody(known) == other
 
 
 async def test_the_verb_prints_json_and_ends_with_the_houses_codes(tmp_path: Path) -> None:
