@@ -296,12 +296,13 @@ def _change(command: Command, step: Next, now_us: int) -> CommandChange:
 
 def _dead_letter(desk: Desk, command: Command, step: Refuse, now_us: int) -> DeadLetter:
     fields = f" (fields: {', '.join(step.fields)})" if step.fields else ""
+    other = f"; record {step.other} is in the way" if step.other else ""
     return DeadLetter(
         source=f"command {command.seq}",
         tenant=desk.tenant,
         lead_id=command.lead_id,
         code=f"push.{step.category.value.replace('_', '-')}",
-        message=f"{command.operation.value} was refused: {step.code}{fields}",
+        message=f"{command.operation.value} was refused: {step.code}{fields}{other}",
         remedy="see docs/operations.md under this code; mend the cause, then redrive the command",
         key=f"{command.tenant}/{command.lead_id}".encode(),
         payload=command.payload,

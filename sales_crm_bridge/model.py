@@ -414,7 +414,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """The write took effect.
 
-    ``record`` is what the CRM says it now holds (None: read it back); ``adopted``: it was there before.
+    ``record`` is what the CRM says it now holds (None: read it back); ``adopted``: a create met it under our own key.
     """
 
     crm_id: str
@@ -425,7 +425,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """The CRM refuses it, and would again. ``code`` is its own word, ``fields`` its names of the fields at fault; nothing personal.
 
-    ``other_id``: the record that stands in the way, or the survivor it was merged into. ``successors`` as in Record.
+    ``other_id``: the record that stands in the way (where a lead is spread over several, one of its parts), or the survivor of a
+    merge. ``successors`` as in Record.
     """
 
     category: Category

@@ -130,6 +130,10 @@ class CrmAdapter(Protocol):
     def push(self, batch: Sequence[Write]) -> Talk[list[Outcome]]:
         """Carry out ``batch`` (1 … ``batch_max`` writes, of different leads): one outcome per write, in the same order.
 
+        A create makes a record under our ``key``. If the CRM has a record under that key, an earlier try has made it: it gets the
+        values, and the outcome is ``adopted``. Nothing else makes a record ours. One that is in the way for any other value, an
+        e-mail address say, is never written to: ``Rejected`` as DUPLICATE, with ``other_id``; the core decides what becomes of it.
+
         A write whose answer is missing from a batch answer, or cannot be matched to it one to one, is ``Unknown``. When the CRM
         rejects a whole batch for one member, the adapter says ``Deferred`` with reason ``"bisect"`` for all: the core halves it.
         """

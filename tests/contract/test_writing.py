@@ -151,19 +151,36 @@ def test_an_unknown_field_is_named(world: World) -> None:
     assert "no_such_field" in refused.fields
 
 
-def test_a_create_never_takes_another_leads_record(world: World) -> None:
-    """The e-mail address of a record with another key: DUPLICATE or a record of its own, and the other one is untouched."""
-    first = accepted(push(world, world.write(1))[0])
+def test_a_repeated_create_goes_on_with_the_record_under_our_key(world: World) -> None:
+    """Somebody has edited it since: our key says whose it is, so it is adopted and gets the values of the create."""
+    if not world.adapter.capabilities.unique_key:
+        pytest.skip("unique_key is not declared")
+    made = accepted(push(world, world.write(1))[0])
+    world.edit(made.crm_id, {"phone": "+1 a person's"})
+    again = accepted(push(world, world.write(1))[0])
+    assert (again.crm_id, again.adopted) == (made.crm_id, True)
+    assert world.holds(made.crm_id, "phone") == person(1)["phone"]
+    assert world.count() == 1
+
+
+@pytest.mark.parametrize("born", ["under another key", "without a key"])
+def test_a_create_never_writes_to_a_record_that_has_its_address(world: World, born: str) -> None:
+    """An e-mail address decides nothing: DUPLICATE that names the record (or its part), or a record of its own.
+
+    The other one is exactly as it was, whether it carries another lead's key or, made by a person, none.
+    """
+    there = accepted(push(world, world.write(1))[0]).crm_id if born == "under another key" else world.create(1)
+    before = world.converse(world.adapter.read([Ref(id=there)]))
     thief = world.write(2, values={**person(2), "email": person(1)["email"]})
     (outcome,) = push(world, thief)
     if isinstance(outcome, Accepted):
-        assert outcome.crm_id != first.crm_id
+        assert outcome.crm_id != there
+        assert not outcome.adopted
     else:
         assert rejected(outcome).category is Category.DUPLICATE
-        assert rejected(outcome).other_id == first.crm_id
-    (record,) = world.converse(world.adapter.read(world.ref("L-1") or [Ref(id=first.crm_id)]))
-    assert record.id == first.crm_id
-    assert record.fields[world.fields["name"]] == person(1)["name"]
+        assert rejected(outcome).other_id in {there, *(part for _, part in before[0].parts)}
+        assert world.count() == 1
+    assert world.converse(world.adapter.read([Ref(id=there)])) == before
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Shown(NamedTuple):
-    """A record as the answer to a write shows it: its bytes, its row, and whether the write made it."""
+    """A record as an answer shows it: its bytes, its row, and whether the write made it."""
 
     data: bytes
     row: Row

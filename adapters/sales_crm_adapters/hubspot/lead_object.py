@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sales_crm_adapters.hubspot.batches import BISECT, Input, Shown, Told, outcome_of, refused, send
 from sales_crm_adapters.hubspot.options import CONTACT_PREFIX, CONTACTS, LEADS
 from sales_crm_adapters.hubspot.reading import PRIMARY_CONTACT
-from sales_crm_adapters.hubspot.wire import Failure
+from sales_crm_adapters.hubspot.wire import Failure, text_of
 from sales_crm_adapters.hubspot.writing import distinct, email_of, holders_of
 from sales_crm_bridge.errors import CrmUnavailable
 from sales_crm_bridge.model import (
@@ -45,6 +47,9 @@ class LeadWriter:
 
     The contact is written first: a lead cannot be made without one, and a refused contact leaves the lead as it was. If the lead
     is then refused, the contact keeps what it got; the outcome says which fields were refused.
+
+    A known lead's contact is the one that it is associated with. A new lead's contact is the one that holds the e-mail address,
+    since HubSpot lets no other have it; but an address alone is no licence to write to it, for it may be another lead's too.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -53,7 +58,7 @@ class LeadWriter:
         self._key = reader.key
 
     def push(self, batch: Sequence[Write]) -> Talk[list[Outcome]]:
-        """See ``ports.CrmAdapter.push``. A new lead's contact is found by its e-mail address, or made.
+        """See ``ports.CrmAdapter.push``. A new lead stands on the contact that holds its address and agrees with it, or a new one.
 
         ``adopted`` is about the lead, not about its contact.
         """
@@ -86,6 +91,7 @@ class LeadWriter:
                 ready.append(write)
         contacts = yield from self._contacts(ready)
         made: list[Input] = []
+        refusals: dict[str, Rejected] = {}
         for write in ready:
             match contacts[write.trace]:
                 case Shown(row=row):
@@ -93,63 +99,54 @@ class LeadWriter:
                     links = [{"to": {"id": row.id}, "types": [kind]}]
                     fields, _ = split(write.fields)
                     made.append(Input(write.trace, "", {**fields, self._key: write.key}, links=links))
+                case Rejected() as refusal:
+                    refusals[write.trace] = refusal
                 case other:
                     outcomes[write.trace] = outcome_of(other, CONTACT_PREFIX)
         told = yield from send(self._paths, LEADS, "create", made)
-        there = {trace: one for trace, one in told.items() if isinstance(one, Failure) and one.conflict}
-        outcomes |= self._concluded({trace: one for trace, one in told.items() if trace not in there}, contacts)
-        again = [write for write in ready if write.trace in there]
-        outcomes |= yield from self._there_already(again, there, contacts)
-        return outcomes
+        refusals |= {trace: refused(one) for trace, one in told.items() if isinstance(one, Failure) and one.conflict}
+        outcomes |= self._concluded({trace: one for trace, one in told.items() if trace not in refusals}, contacts)
+        again = [write for write in ready if write.trace in refusals]
+        return outcomes | (yield from self._there_already(again, refusals))
 
-    def _contacts(self, writes: Sequence[Write]) -> Talk[dict[str, Told]]:
-        """Make sure of each write's contact: update the one that holds the address, make one where none does."""
+    def _contacts(self, writes: Sequence[Write]) -> Talk[dict[str, Told | Rejected]]:
+        """Each write's contact: the one that holds the address, left as it is, or a new one where none does."""
         wanted = [(write.trace, email_of(write, EMAIL), "") for write in writes]
-        held = yield from self._find(wanted)
+        names = [name for write in writes for name in split(write.fields)[1]]
+        held = yield from self._find(wanted, names)
         if isinstance(held, Deferred):
             return dict.fromkeys((write.trace for write in writes), held)
         new = [Input(write.trace, "", split(write.fields)[1]) for write in writes if write.trace not in held]
         told = yield from send(self._paths, CONTACTS, "create", new)
         # Somebody was quicker, or it is a further address of a contact: the refusal's text hints at its id.
         hints = {trace: one.hint_id for trace, one in told.items() if isinstance(one, Failure) and one.conflict}
-        late = yield from self._find([(trace, email, hints[trace]) for trace, email, _ in wanted if trace in hints])
+        late = yield from self._find(
+            [(trace, email, hints[trace]) for trace, email, _ in wanted if trace in hints], names
+        )
         if isinstance(late, Deferred):
-            told |= dict.fromkeys(hints, late)
-            late = {}
-        holders = held | late
-        old = [
-            Input(write.trace, holders[write.trace], {n: v for n, v in split(write.fields)[1].items() if n != "email"})
-            for write in writes
-            if write.trace in holders
-        ]
-        return told | (yield from send(self._paths, CONTACTS, "update", old))
+            return told | dict.fromkeys(hints, late) | _agreeing(writes, held)
+        return told | _agreeing(writes, held | late)
 
-    def _find(self, wanted: Sequence[tuple[str, str, str]]) -> Talk[dict[str, str] | Deferred]:
+    def _find(self, wanted: Sequence[tuple[str, str, str]], names: Sequence[str]) -> Talk[dict[str, Shown] | Deferred]:
         try:
-            rows = yield from holders_of(self._reader, wanted)
+            return (yield from holders_of(self._reader, wanted, (*self._reader.contact_properties, *names)))
         except CrmUnavailable as fault:
             return Deferred(not_before_us=fault.retry_at_us, reason=fault.code)
-        return {trace: row.id for trace, row in rows.items()}
 
-    def _there_already(
-        self, writes: Sequence[Write], failures: Mapping[str, Told], contacts: Mapping[str, Told]
-    ) -> Talk[dict[str, Outcome]]:
-        """Go on with an update of the lead that holds our key; a create whose answer was lost has made it."""
+    def _there_already(self, writes: Sequence[Write], refusals: Mapping[str, Rejected]) -> Talk[dict[str, Outcome]]:
+        """Go on with an update of the lead that holds our key: an earlier try of the create has made it. Without one: refused."""
         keys = [write.key for write in writes]
         try:
             held = (yield from self._reader.batch(LEADS, keys, (), by=self._key)) if keys else {}
         except CrmUnavailable as fault:
             return {write.trace: Deferred(not_before_us=fault.retry_at_us, reason=fault.code) for write in writes}
-        outcomes: dict[str, Outcome] = {}
-        again: list[Input] = []
-        for write in writes:
-            failure = failures[write.trace]
-            if write.key in held:
-                again.append(Input(write.trace, held[write.key].id, split(write.fields)[0]))
-            elif isinstance(failure, Failure):
-                outcomes[write.trace] = refused(failure)
-        told = yield from send(self._paths, LEADS, "update", again)
-        return outcomes | self._concluded(told, contacts, adopted=True)
+        outcomes: dict[str, Outcome] = {write.trace: refusals[write.trace] for write in writes if write.key not in held}
+        known = [msgspec.structs.replace(write, crm_id=held[write.key].id) for write in writes if write.key in held]
+        told = (yield from self._update(known, {})) if known else {}
+        for trace, outcome in told.items():
+            adopted = isinstance(outcome, Accepted)
+            outcomes[trace] = msgspec.structs.replace(outcome, adopted=True) if adopted else outcome
+        return outcomes
 
     # --- known leads --------------------------------------------------------------------------------------------------
 
@@ -174,8 +171,7 @@ class LeadWriter:
         lost = [
             write for write in leads if isinstance(one := told[write.trace], Failure) and (one.absent or not one.fields)
         ]
-        told_of_contacts: dict[str, Told] = {trace: one for trace, one in contacts.items() if isinstance(one, Shown)}
-        outcomes |= self._concluded(told, told_of_contacts, known=True)
+        outcomes |= self._concluded(told, contacts, known=True)
         return outcomes | (yield from self._lost(lost, told))
 
     def _update_contacts(
@@ -230,7 +226,7 @@ class LeadWriter:
     # --- both -----------------------------------------------------------------------------------------------------------
 
     def _concluded(
-        self, told: Mapping[str, Told], contacts: Mapping[str, Told], *, adopted: bool = False, known: bool = False
+        self, told: Mapping[str, Told], contacts: Mapping[str, Told | Rejected], *, known: bool = False
     ) -> dict[str, Outcome]:
         """Outcomes of what was said of leads, with what was said of their contacts.
 
@@ -243,12 +239,30 @@ class LeadWriter:
             match one:
                 case Shown() if isinstance(contact, Shown):
                     record = self._reader.record(one.data, contact.data, partial=True)
-                    outcomes[trace] = Accepted(crm_id=record.id, record=record, adopted=adopted)
+                    outcomes[trace] = Accepted(crm_id=record.id, record=record)
                 case Shown():
                     record = self._reader.record(one.data, partial=True)
-                    outcomes[trace] = Accepted(crm_id=record.id, record=record, adopted=adopted)
+                    outcomes[trace] = Accepted(crm_id=record.id, record=record)
                 case Deferred(reason=reason) if isinstance(contact, Shown) and known and reason != BISECT:
                     outcomes[trace] = Unknown(reason=reason)
                 case other:
                     outcomes[trace] = outcome_of(other)
         return outcomes
+
+
+def _agreeing(writes: Sequence[Write], holders: Mapping[str, Shown]) -> dict[str, Shown | Rejected]:
+    """The contacts that hold these writes' addresses; a refusal where one does not say what the write wants said of it."""
+    told: dict[str, Shown | Rejected] = {}
+    for write in writes:
+        holder = holders.get(write.trace)
+        if holder is None:
+            continue
+        wanted = {name: text_of(value) for name, value in split(write.fields)[1].items() if name != "email"}
+        shown = holder.row.properties
+        others = tuple(CONTACT_PREFIX + name for name, text in wanted.items() if (shown.get(name) or "") != text)
+        told[write.trace] = (
+            Rejected(category=Category.DUPLICATE, code="CONTACT_DIFFERS", fields=others, other_id=holder.row.id)
+            if others
+            else holder
+        )
+    return told

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sales_crm_adapters.hubspot.reading import Reader
-    from sales_crm_adapters.hubspot.wire import Row
 
 LIFECYCLE = "lifecyclestage"
 
@@ -71,7 +70,7 @@ class ContactWriter:
     def push(self, batch: Sequence[Write]) -> Talk[list[Outcome]]:
         """See ``ports.CrmAdapter.push``. Creates are upserts by our key: repeating one makes no second record.
 
-        ``adopted``: the record was there before, under our key or with the same e-mail address and no key.
+        ``adopted``: the record was there before, under our key. A contact that has the address alone is never written to.
         """
         writes, outcomes = distinct(batch)
         creates = [write for write in writes if not write.crm_id]
@@ -167,12 +166,15 @@ class ContactWriter:
             elif failure.absent:  # it lives, and was not there a moment ago
                 outcome = Unknown(reason="came-back")
             else:
-                outcome = refused(failure, other_id=holder.id if holder else "")
+                outcome = refused(failure, other_id=holder.row.id if holder else "")
             outcomes[write.trace] = outcome
         return outcomes
 
     def _refused_creates(self, failed: Sequence[tuple[Write, Failure]]) -> Talk[dict[str, Outcome]]:
-        """Adopt contacts that hold the address of a new lead and no key yet; another lead's contact is left alone."""
+        """Name the contact that holds a new lead's address; write to it only if it carries that lead's own key.
+
+        Then an earlier try of the same create has made it. An address proves nothing: the contact may be another lead's.
+        """
         outcomes: dict[str, Outcome] = {write.trace: refused(failure) for write, failure in failed}
         conflicts = [(write, failure) for write, failure in failed if failure.conflict]
         try:
@@ -180,22 +182,21 @@ class ContactWriter:
         except CrmUnavailable as fault:
             later = Deferred(not_before_us=fault.retry_at_us, reason=fault.code)
             return outcomes | {write.trace: later for write, _ in conflicts}
-        adopt: list[Input] = []
+        ours: list[Input] = []
         for write, failure in conflicts:
             holder = holders.get(write.trace)
             if holder is None:
                 continue
-            key = holder.properties.get(self._key) or ""
-            if key not in ("", write.key) or any(one.name == holder.id for one in adopt):
-                outcomes[write.trace] = refused(failure, other_id=holder.id)
+            if holder.row.properties.get(self._key) == write.key:
+                ours.append(Input(write.trace, holder.row.id, write.fields))
             else:
-                adopt.append(Input(write.trace, holder.id, {**write.fields, self._key: write.key}))
-        told = yield from send(self._paths, CONTACTS, "update", adopt)
+                outcomes[write.trace] = refused(failure, other_id=holder.row.id)
+        told = yield from send(self._paths, CONTACTS, "update", ours)
         for trace, one in told.items():
             outcomes[trace] = self._accepted(one, adopted=True) if isinstance(one, Shown) else outcome_of(one)
         return outcomes
 
-    def _holders(self, conflicts: Sequence[tuple[Write, Failure]]) -> Talk[dict[str, Row]]:
+    def _holders(self, conflicts: Sequence[tuple[Write, Failure]]) -> Talk[dict[str, Shown]]:
         """The contact that holds the address of each of these writes, by trace, read straight from the CRM."""
         wanted = [(write.trace, email_of(write), failure.hint_id) for write, failure in conflicts]
         return (yield from holders_of(self._reader, [one for one in wanted if one[1]], (self._key,)))
@@ -203,22 +204,27 @@ class ContactWriter:
 
 def holders_of(
     reader: Reader, wanted: Iterable[tuple[str, str, str]], properties: Sequence[str] = ()
-) -> Talk[dict[str, Row]]:
-    """The contacts that hold e-mail addresses: of (trace, address, hinted id), by trace.
+) -> Talk[dict[str, Shown]]:
+    """The contacts that hold e-mail addresses, with these properties: of (trace, address, hinted id), by trace.
 
     The id in the text of a refusal is a hint alone: it counts if that contact holds the address among its further ones.
     """
     asked = list(wanted)
-    names = [*properties, "email", "hs_additional_emails"]
+    names = list(dict.fromkeys((*properties, "email", "hs_additional_emails")))
     emails = list(dict.fromkeys(email for _, email, _ in asked))
     by_email = (yield from reader.batch(CONTACTS, emails, names, by="email")) if emails else {}
-    found = {trace: row_of(by_email[email].data) for trace, email, _ in asked if email in by_email}
+    found = {trace: _held(by_email[email].data) for trace, email, _ in asked if email in by_email}
     hints = {hint: (trace, email) for trace, email, hint in asked if hint and trace not in found}
     by_id = (yield from reader.batch(CONTACTS, list(hints), names)) if hints else {}
     for hint, raw in by_id.items():
-        row = row_of(raw.data)
+        held = _held(raw.data)
+        shown = held.row.properties
         trace, email = hints.get(hint, ("", ""))
-        addresses = f"{row.properties.get('email') or ''};{row.properties.get('hs_additional_emails') or ''}"
+        addresses = f"{shown.get('email') or ''};{shown.get('hs_additional_emails') or ''}"
         if email and email in addresses.lower().split(";"):
-            found[trace] = row
+            found[trace] = held
     return found
+
+
+def _held(data: bytes) -> Shown:
+    return Shown(data, row_of(data), new=False)

@@ -1,4 +1,4 @@
-"""HubSpot's contacts as leads: batches, traces, conflicts, adoption, and a life cycle that goes forward only."""
+"""HubSpot's contacts as leads: batches, traces, conflicts, and a life cycle that goes forward only."""
 
 import json
 from typing import Any
@@ -151,26 +151,37 @@ def test_a_locked_record_waits_and_is_not_given_up() -> None:
 # --- conflicts --------------------------------------------------------------------------------------------------------
 
 
-def test_a_contact_with_the_address_and_no_key_is_adopted() -> None:
-    """It gets our key and our values; no second contact is made; the outcome says that it was there."""
+def test_a_contact_with_the_address_and_no_key_is_named_and_left_alone() -> None:
+    """An e-mail address proves nothing: DUPLICATE with the contact that has it, which keeps its values and gets no key."""
     world = HubSpotContacts()
     there = world.create(1)
+    before = world.portal.truth().live["contacts"][there]
     (outcome,) = push(world, world.write(1, values={**person(1), "phone": "+1 ours"}))
-    assert isinstance(outcome, Accepted)
-    assert (outcome.crm_id, outcome.adopted) == (there, True)
-    assert world.portal.truth().live["contacts"][there]["bridge_lead_id"] == "L-1"
-    assert world.holds(there, "phone") == "+1 ours"
-    assert world.count() == 1
+    assert outcome == Rejected(category=Category.DUPLICATE, code="CONFLICT", other_id=there)
+    assert world.portal.truth().live["contacts"] == {there: before}
 
 
-def test_a_contact_with_the_address_among_its_further_ones_is_adopted() -> None:
+def test_a_contact_with_the_address_among_its_further_ones_is_named() -> None:
     """A merged contact keeps the other's address as an additional one; the id in the refusal's text leads to it."""
     world = HubSpotContacts()
     survivor = world.merge(world.create(1), world.create(2))
+    before = world.portal.truth().live["contacts"][survivor]
     (outcome,) = push(world, world.write(2))
+    assert outcome == Rejected(category=Category.DUPLICATE, code="CONFLICT", other_id=survivor)
+    assert world.portal.truth().live["contacts"] == {survivor: before}
+
+
+def test_a_contact_that_carries_the_leads_own_key_is_adopted() -> None:
+    """An earlier try of the same create was carried out between our call and the look at the holder: it is ours to write to."""
+    refused = reply({"results": [], "errors": [conflict("7", "t-1")]}, 207)
+    held = reply({"results": [row("7", email="a@corp.example", bridge_lead_id="L-1")]})
+    done = reply({"results": [row("7", trace="t-1")]})
+    (outcome,), calls = hold(adapter("email").push([create(1, email="a@corp.example")]), refused, held, done)
     assert isinstance(outcome, Accepted)
-    assert (outcome.crm_id, outcome.adopted) == (survivor, True)
-    assert world.portal.truth().live["contacts"][survivor]["bridge_lead_id"] == "L-2"
+    assert (outcome.crm_id, outcome.adopted) == ("7", True)
+    assert sent(calls[2])["inputs"] == [
+        {"objectWriteTraceId": "t-1", "id": "7", "properties": {"email": "a@corp.example"}}
+    ]
 
 
 def conflict(hint: str, trace: str) -> dict[str, Any]:
@@ -179,7 +190,7 @@ def conflict(hint: str, trace: str) -> dict[str, Any]:
 
 
 def test_the_id_in_a_refusals_text_is_a_hint_alone() -> None:
-    """A hinted contact that does not hold the address is not touched: the create is a duplicate of nobody we know."""
+    """A hinted contact that does not hold the address is not named: the create is a duplicate of nobody we know."""
     refused = reply({"results": [], "errors": [conflict("777", "t-1")]}, 207)
     nobody = reply({"results": []})
     stranger = reply({"results": [row("777", email="other@corp.example", hs_additional_emails="more@corp.example")]})
@@ -187,25 +198,21 @@ def test_the_id_in_a_refusals_text_is_a_hint_alone() -> None:
     assert outcome == Rejected(category=Category.DUPLICATE, code="CONFLICT")
     assert all("update" not in call.path for call in calls)
     holder = reply({"results": [row("777", email="other@corp.example", hs_additional_emails="a@corp.example")]})
-    done = reply({"results": [row("777", trace="t-1")]})
-    (adopted,), calls = hold(adapter("email").push([create(1, email="A@corp.example ")]), refused, nobody, holder, done)
-    assert isinstance(adopted, Accepted)
-    assert (adopted.crm_id, adopted.adopted) == ("777", True)
+    (named,), calls = hold(adapter("email").push([create(1, email="A@corp.example ")]), refused, nobody, holder)
+    assert named == Rejected(category=Category.DUPLICATE, code="CONFLICT", other_id="777")
     assert sent(calls[1]) | {"properties": []} == {
         "inputs": [{"id": "a@corp.example"}], "properties": [], "propertiesWithHistory": [], "idProperty": "email",
     }  # fmt: skip
 
 
 def test_two_new_leads_never_share_one_contact() -> None:
-    """Of two creates with one address, the second is a duplicate of the contact that the first got."""
+    """Of two creates with one address, the second is a duplicate of the contact that the first made."""
     world = HubSpotContacts()
-    there = world.create(1)
     twin = world.write(2, values={**person(2), "email": person(1)["email"]})
     first, second = push(world, world.write(1), twin)
     assert isinstance(first, Accepted)
-    assert first.crm_id == there
-    assert isinstance(second, Rejected)
-    assert (second.category, second.other_id) == (Category.DUPLICATE, there)
+    assert second == Rejected(category=Category.DUPLICATE, code="CONFLICT", other_id=first.crm_id)
+    assert world.holds(first.crm_id, "name") == person(1)["name"]
 
 
 def test_an_update_to_a_taken_address_names_the_holder() -> None:
@@ -231,12 +238,11 @@ def test_another_unique_property_that_is_taken_is_a_duplicate() -> None:
 
 @pytest.mark.parametrize("body", ["<html>", {}, {"status": "error", "message": "Contact already exists."}])
 def test_a_409_is_a_conflict_whatever_it_says(body: Any) -> None:
-    """The status alone decides: the holder of the address is looked for, and adopted."""
+    """The status alone decides: the holder of the address is looked for, and named."""
     held = reply({"results": [row("7", email="a@corp.example")]})
-    done = reply({"results": [row("7", trace="t-1")]})
-    (outcome,), _ = hold(adapter("email").push([create(1, email="a@corp.example")]), reply(body, 409), held, done)
-    assert isinstance(outcome, Accepted)
-    assert (outcome.crm_id, outcome.adopted) == ("7", True)
+    (outcome,), _ = hold(adapter("email").push([create(1, email="a@corp.example")]), reply(body, 409), held)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.category, outcome.other_id) == (Category.DUPLICATE, "7")
 
 
 def test_a_conflict_that_cannot_be_looked_into_now_waits() -> None:
@@ -251,7 +257,7 @@ def test_a_conflict_that_cannot_be_looked_into_now_waits() -> None:
 def test_an_adoption_whose_answer_is_lost_is_unknown() -> None:
     """The second call of a create is a write too: no answer to it, no verdict."""
     refused = reply({"results": [], "errors": [conflict("7", "t-1")]}, 207)
-    held = reply({"results": [row("7", email="a@corp.example")]})
+    held = reply({"results": [row("7", email="a@corp.example", bridge_lead_id="L-1")]})
     for is_sent, kind in ((True, Unknown), (False, Deferred)):
         lost = NoReply(sent=is_sent, reason="cut", retry_at_us=5)
         (outcome,), _ = hold(adapter("email").push([create(1, email="a@corp.example")]), refused, held, lost)
@@ -290,7 +296,7 @@ def test_a_stage_that_is_asked_for_is_set_back(operation: Operation) -> None:
 def test_a_qualification_never_sets_a_customer_back() -> None:
     """The contact has got further than the stage that a qualification or create would set: the later one stands and is shown."""
     world = HubSpotContacts()
-    crm_id = world.create(1)
+    crm_id = world.create(1, "L-1")
     world.edit(crm_id, {"stage": "customer"})
     for write in (
         world.write(1, Operation.QUALIFY, crm_id, {"stage": "salesqualifiedlead"}),

@@ -58,17 +58,33 @@ def test_a_new_lead_makes_its_contact_and_stands_on_it() -> None:
     assert done.record.parts == (("contacts", world.contact_of(done.crm_id)),)
 
 
-def test_a_known_contact_gets_the_lead_and_the_leads_values() -> None:
-    """Found by its address, in any case of letters; no second contact, and its other values stay."""
+def test_a_contact_that_agrees_gets_the_lead_and_is_left_as_it_is() -> None:
+    """Found by its address, in any case of letters, with the values that the lead has: no second contact, and no write to it."""
     world = HubSpotLeads()
-    there = world.portal.person.create("contacts", {"email": "lead1@corp.example", "city": "Ulm", "phone": "old"})
+    values = {"email": "lead1@corp.example", "city": "Ulm", "phone": str(person(1)["phone"])}
+    there = world.portal.person.create("contacts", values)
+    before = len(world.portal.truth().log)
     write = world.write(1, values={**person(1), "email": "Lead1@Corp.Example"})
     done = accepted(push(world, write)[0])
     assert not done.adopted
-    assert contacts(world) == 1
     assert world.contact_of(done.crm_id) == there
-    held = world.portal.truth().live["contacts"][there]
-    assert (held["city"], held["phone"]) == ("Ulm", person(1)["phone"])
+    assert done.record == read(world, done.crm_id)
+    assert {entry.object_type for entry in world.portal.truth().log[before:]} == {"leads"}
+    assert contacts(world) == 1
+
+
+@pytest.mark.parametrize("phone", ["+1 hers", ""])
+def test_a_contact_that_does_not_agree_is_named_and_left_alone(phone: str) -> None:
+    """An address is no licence to write: another value, or none where the lead has one, is a person's to decide about."""
+    world = HubSpotLeads()
+    there = world.portal.person.create("contacts", {"email": "lead1@corp.example", "phone": phone})
+    before = world.portal.truth().live["contacts"][there]
+    (outcome,) = push(world, world.write(1))
+    assert outcome == Rejected(
+        category=Category.DUPLICATE, code="CONTACT_DIFFERS", fields=("contact.phone",), other_id=there
+    )
+    assert world.portal.truth().live["contacts"] == {there: before}
+    assert world.count() == 0
 
 
 def test_an_address_among_a_contacts_further_ones_leads_to_it() -> None:
@@ -77,7 +93,10 @@ def test_an_address_among_a_contacts_further_ones_leads_to_it() -> None:
     one = world.portal.person.create("contacts", {"email": "lead1@corp.example"})
     two = world.portal.person.create("contacts", {"email": "lead2@corp.example"})
     survivor = world.portal.person.merge(one, two)
-    done = accepted(push(world, world.write(2))[0])
+    (outcome,) = push(world, world.write(2))
+    assert isinstance(outcome, Rejected)
+    assert (outcome.category, outcome.other_id) == (Category.DUPLICATE, survivor)
+    done = accepted(push(world, world.write(2, values={**person(2), "phone": ""}))[0])
     assert world.contact_of(done.crm_id) == survivor
     assert contacts(world) == 1
 
@@ -92,14 +111,25 @@ def test_without_an_address_there_is_no_lead() -> None:
 
 
 def test_two_leads_of_one_address_share_the_contact_one_after_the_other() -> None:
-    """In one batch the second waits; then both stand on one contact."""
+    """In one batch the second waits; then both stand on one contact, since both say the same of it."""
     world = HubSpotLeads()
-    twin = world.write(2, values={**person(2), "email": person(1)["email"]})
+    twin = world.write(2, values={**person(1), "name": "Lead 2"})
     first, second = push(world, world.write(1), twin)
     accepted(first)
     assert isinstance(second, Deferred)
     accepted(push(world, twin)[0])
     assert (world.count(), contacts(world)) == (2, 1)
+
+
+def test_a_repeated_create_goes_on_with_the_lead_under_our_key() -> None:
+    """Its contact was edited meanwhile: the lead is ours, so it and its own contact get the values, and no other contact does."""
+    world = HubSpotLeads()
+    made = accepted(push(world, world.write(1))[0])
+    world.edit(made.crm_id, {"phone": "+1 hers", "name": "Hers"})
+    again = accepted(push(world, world.write(1))[0])
+    assert (again.crm_id, again.adopted) == (made.crm_id, True)
+    assert {name: world.holds(made.crm_id, name) for name in person(1)} == person(1)
+    assert (world.count(), contacts(world)) == (1, 1)
 
 
 @pytest.mark.parametrize("path", ["*/contacts/batch/create", "*/leads/batch/create"])
