@@ -23,6 +23,9 @@ COLUMNS = Columns("name text, holder text, epoch int, until_us int")
 # The floor is above every epoch of a lease that was forgotten, so a lease made anew never repeats an epoch. Its row is locked
 # here and by ``forget``: a lease cannot be forgotten between the look at the floor and the taking.
 FLOOR = "SELECT value FROM meta WHERE name = 'epoch_floor' {share}"
+# A takeover waits for the steps under way, which hold their lease; a renewal moves its end alone and waits for none of them, so one
+# slow step cannot let all leases of its process run out.
+OVERTAKE = "SELECT name FROM leases WHERE name {in} AND until_us <= ? ORDER BY name {update}"
 TAKE = """
     INSERT INTO leases ({columns}) {values}
     ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = leases.epoch + 1, until_us = excluded.until_us
@@ -32,7 +35,7 @@ TAKE = """
 RENEW = "UPDATE leases SET until_us = ? WHERE holder = ? AND until_us > ? RETURNING name, epoch"
 EVERY = f"SELECT {COLUMNS.listed} FROM leases ORDER BY name"  # noqa: S608 - constants
 DROP = "UPDATE leases SET until_us = 0 WHERE holder = ? AND name {in}"
-FENCED = "SELECT epoch FROM leases WHERE name = ? AND holder = ? AND epoch = ? {share}"
+FENCED = "SELECT epoch FROM leases WHERE name = ? AND holder = ? AND epoch = ? {hold}"
 OLDEST_CODE = "SELECT max(oldest) FROM schema_migrations"
 
 
@@ -54,8 +57,9 @@ def proven(fence: Fence, rows: Rows) -> None:
 
 def take(names: Sequence[str], holder: str, now_us: int, until_us: int) -> Step[dict[str, int]]:
     """Take what is free or expired. Sorted, so that two processes that want the same names do not wait for each other."""
-    ((floor,),) = yield (Ask(FLOOR),)
-    rows = [(name, holder, floor[0] + 1, until_us) for name in sorted(set(names))]
+    wanted = sorted(set(names))
+    (floor,), _ = yield (Ask(FLOOR), Ask(OVERTAKE, (Set("text", wanted), now_us)))
+    rows = [(name, holder, floor[0] + 1, until_us) for name in wanted]
     (taken,) = yield (Many(TAKE, COLUMNS, rows, (now_us,), returning=True),)
     return dict(sorted(taken))
 

@@ -362,7 +362,8 @@ async def _rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]] | None) -> Rows:
 
 @cache
 def _sql(text: str, columns: Columns | None) -> str:
-    text = text.replace("{in}", "= ANY(?)").replace("{share}", "FOR SHARE").replace("{update}", "FOR UPDATE")
+    text = text.replace("{in}", "= ANY(?)").replace("{share}", "FOR SHARE")
+    text = text.replace("{hold}", "FOR KEY SHARE").replace("{update}", "FOR UPDATE")
     if columns is not None:
         rows = f"unnest({', '.join('?' * len(columns.names))}) AS r({columns.listed})"
         text = text.replace("{columns}", columns.listed)

@@ -146,7 +146,8 @@ class SqliteDriver:
 
 @cache
 def _sql(text: str, columns: Columns | None) -> str:
-    text = text.replace("{in}", "IN (SELECT value FROM json_each(?))").replace("{share}", "").replace("{update}", "")
+    text = text.replace("{in}", "IN (SELECT value FROM json_each(?))")
+    text = text.replace("{share}", "").replace("{hold}", "").replace("{update}", "")
     if columns is not None:
         values = ", ".join("?" * len(columns.names))
         rows = ", ".join(f"? AS {name}" for name in columns.names)

@@ -13,6 +13,7 @@ The SQL stands once where the dialects agree. Parameters are ``?``; what differs
     {rows}         its rows, to join with, named ``r``    (SELECT ? AS a, ? AS b)    unnest(%s, %s) AS r(a, b)
     {in}           is one of a ``Set``                    IN (… json_each(?))        = ANY(%s)
     {share}        and keep it from being changed         nothing: one writer        FOR SHARE
+    {hold}         and keep it from being taken {update}   nothing: one writer        FOR KEY SHARE
     {update}       and keep it to ourselves               nothing: one writer        FOR UPDATE
 """
 

@@ -74,7 +74,7 @@ class DayQuota:
         if self._clock.now_us() < self._empty_until_us:
             return _empty(self._empty_until_us)
         self._turn_page()
-        kept = 0 if purpose == COMMANDS else self._reserve
+        kept = 0 if purpose in COMMANDS else self._reserve
         if self._per_day is not None and self.used >= self._per_day - kept:
             return QuotaExhausted(
                 "quota.day",

@@ -19,8 +19,8 @@ REDIRECTS_MAX = 3
 RANKS = {"push": 0, "check": 0, "pull": 1, "audit": 2, "backfill": 3}
 """Purpose → rank: a lower one goes first wherever calls wait."""
 
-COMMANDS = "push"
-"""The purpose that may draw on the day's reserve."""
+COMMANDS = frozenset({"push", "check"})
+"""The purposes that may draw on the day's reserve: commands, and the greeting without which no worker carries one out."""
 
 
 def rank(purpose: str) -> int:

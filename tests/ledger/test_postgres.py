@@ -134,6 +134,23 @@ async def test_a_takeover_waits_for_the_step_in_its_middle(ledger: SqlLedger, po
     assert await ledger.positions(conn) == {"f": b"1"}
 
 
+async def test_a_slow_step_does_not_hold_up_the_renewal_of_leases(ledger: SqlLedger, postgres_dsn: str) -> None:
+    """One account's step waits for a lock: the process renews that lease and all its others meanwhile, with one statement."""
+    house = House(ledger)
+    conn, fence = await house.connection()
+    await ledger.commit(fence, Commit(conn=conn, positions={"f": b"0"}))
+    others = await ledger.leases_take(["another", "process/p1"], fence.holder, 1, 100)
+    async with straight(postgres_dsn) as db:
+        await db.execute("SELECT 1 FROM positions FOR UPDATE")
+        step = asyncio.create_task(ledger.commit(fence, Commit(conn=conn, positions={"f": b"1"})))
+        await until_blocked(postgres_dsn, 1)
+        renewed = await asyncio.wait_for(ledger.leases_renew(fence.holder, 2, 200), 30)
+        assert not step.done()
+    assert renewed == {fence.lease: fence.epoch, **others}
+    await step
+    assert await ledger.positions(conn) == {"f": b"1"}
+
+
 async def test_a_command_that_comes_while_the_one_before_it_ends_is_not_forgotten(
     ledger: SqlLedger, postgres_dsn: str
 ) -> None:
