@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 PAUSE_S = 1.0
 GAP_FEED = "intents"
 
+EARLIER_US = 600_000_000
+"""So much before the earliest ``from`` the very first reading begins: a record's time is its producer's or its broker's, and need
+not be the intent's. What is too old is passed over."""
+
 
 class Intaker:
     """Takes intents in. ``tenancy`` is asked anew for every batch, so a changed tenant file holds from the next batch on.
@@ -100,7 +104,7 @@ class Intaker:
         # The tenants after the places: what a rewind has put in force with a place is known before anything is read there.
         known = await self._patiently(lambda: self._ledger.places(topic))
         await self._patiently(self._renew)
-        first = -max(1, self._tenancy().earliest_us // 1000)
+        first = -max(1, (self._tenancy().earliest_us - EARLIER_US) // 1000)
         places = {place: known.get(place, first) for place in partitions}
         self._asked |= places
         await self._source.start_at(places)

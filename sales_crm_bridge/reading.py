@@ -57,9 +57,9 @@ class Reader:
         for names in chunks(doubts, READ_BATCH):
             found = await self.read_each(names, "pull", dead)
             sure.update({name: record for name, record in zip(names, found, strict=True) if record is not None})
-        if not sure:
-            return records, dead
-        return await self.with_survivors([sure.get(record.id, record) for record in records], dead), dead
+        # A doubtful one that cannot be read is left out: of a list alone it is not believed, and it is a dead letter now.
+        known = [sure.get(record.id, record) for record in records if record.id in sure or record.id not in doubts]
+        return (await self.with_survivors(known, dead) if sure else known), dead
 
     async def read_each(self, ids: Sequence[str], purpose: str, dead: list[DeadLetter]) -> list[Record | None]:
         """The records under ``ids``; one that cannot be read becomes a dead letter and None, and holds back no other."""

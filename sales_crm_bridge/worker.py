@@ -162,6 +162,8 @@ class Worker:
             await self._wait(bell_commands(desk.conn), idle_s)
 
     async def _pulling(self) -> None:
+        if "pull" in self._fault:
+            await self.puller.open()  # what the fault has cut off may be in the ledger, or not
         while self._on():
             idle_s = await self.puller.step()
             self._fault.pop("pull", None)

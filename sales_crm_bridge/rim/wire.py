@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _PATH = re.compile(r"/[^\x00-\x20?#\\\x7f]*")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_GOOD = range(200, 300)
+JUMP_US = 5_000_000
+"""The CRM's clock and ours do not drift apart by more between two answers."""
 _OURS = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "sales-crm-bridge"}
 
 
@@ -40,6 +43,7 @@ class Wire:
         self._clock = clock
         self._timeout_s = timeout_s
         self.skew_us = 0
+        self._heard_us: int | None = None
 
     async def send(self, call: HttpCall, credentials: Sequence[tuple[str, str]]) -> HttpReply:
         """The CRM's answer. Raises ``NotSent`` or ``AnswerLost``; a redirect that is not followed counts as a lost answer."""
@@ -71,13 +75,22 @@ class Wire:
         return self._clock.now_us() + self.skew_us
 
     def _hear_clock(self, reply: HttpReply) -> None:
+        """Learn how far the CRM's clock is ahead of ours. A jump is believed when the next answer says so too.
+
+        A gateway's refusal has the gateway's clock, and one wrong time ahead would have windows of changes passed over.
+        """
         said = reply.headers.get("date")
-        if not said or reply.headers.get("age", "0") != "0":  # a cache's answer tells an old time
+        if (
+            not said or reply.headers.get("age", "0") != "0" or reply.status not in _GOOD
+        ):  # a cache's answer tells an old time
             return
         try:
-            self.skew_us = round(parsedate_to_datetime(said).timestamp()) * 1_000_000 - reply.answered_us
+            heard_us = round(parsedate_to_datetime(said).timestamp()) * 1_000_000 - reply.answered_us
         except (ValueError, OverflowError):
             return
+        before_us, self._heard_us = self._heard_us, heard_us
+        if before_us is None or abs(heard_us - before_us) <= JUMP_US:
+            self.skew_us = heard_us
 
 
 def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -446,6 +446,21 @@ def test_the_crms_clock_is_a_lower_bound_and_a_caches_answer_is_not_believed() -
     play(scene, Script(ok(date=hour), ok(date=old, age="77"), ok(date="not a date")))
 
 
+def test_one_wrong_time_moves_no_clock_and_two_that_agree_do() -> None:
+    """A gateway's refusal has the gateway's clock; a jump in a good answer is believed when the next one says so too."""
+
+    async def scene(world: World) -> None:
+        told = []
+        for _ in range(5):
+            await world.rim.converse(saying(get()), purpose="pull")
+            told.append(round(world.rim.state().skew_us / 3600e6, 1))
+        assert told == [1.0, 1.0, 1.0, 1.0, 2.0]
+
+    one, two, ten = (f"Sun, 01 Mar 2026 {hour:02d}:00:00 GMT" for hour in (7, 8, 16))
+    refused = (404, {"date": ten}, b"{}")
+    play(scene, Script(ok(date=one), refused, ok(date=ten), ok(date=two), ok(date=two)))
+
+
 BEHAVIOURS: dict[str, Answer | Exception] = {
     "ok": ok(),
     "lost": AnswerLost("http.read-error"),
