@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "quota": "yellow", "unavailable": "yellow", "stopped": "red", "new": "dim"}
 
 
+NO_REMEDY = "none is needed: it is tried again by itself"
+
 _WORD = 16
 """Cells: a longer word (a digest, an id) may be folded."""
 
@@ -133,8 +135,7 @@ class Console:
             here = list(group)
             self.heading(f"{file}: {_count(len(here), 'problem')}")
             for one in here:
-                self._line(Text.assemble((f"[{plain(one.code)}]", "bold red"), plain(f" {one.place}: {one.message}")))
-                self.say(f"  Fix: {one.remedy}")
+                self._fault(one.code, str(one.place), one.message, one.remedy)
         if ordered:
             self.heading(f"{_count(len(ordered), 'problem')} in all")
 
@@ -153,9 +154,7 @@ class Console:
         for number, record in enumerate(trial.records, 1):
             self._record(number, record)
         for step, fault in trial.faults:
-            self._line(Text.assemble((f"[{fault.code}]", "bold red"), plain(f" {step}: {fault.message}")))
-            if fault.remedy:
-                self.say(f"  Fix: {fault.remedy}")
+            self._fault(fault.code, step, fault.message, fault.remedy)
         self.findings(trial.findings)
         if not trial.findings and not trial.faults:
             self.say("no problems found; nothing was written", "green")
@@ -194,7 +193,7 @@ class Console:
                 one["tenant"],
                 f"{one['crm']}/{one['account']}",
                 Text(one["state"], _COLOURS.get(one["state"], "")),
-                f"{one['since'][:19]}Z" if one["since"] else "",
+                _moment(one["since"]) if one["since"] else "",
                 one["holder"][:8] or "nobody",
                 *(_warned(one["commands"][name], name != "open") for name in ("open", "unknown", "parked")),
                 _warned(one["dead_letters"]),
@@ -204,7 +203,7 @@ class Console:
         ]
         counts = ("open", "unknown", "parked", "dead letters", "gaps")
         columns = ("tenant", "account", "state", "since", "held by", *counts)
-        self.table(f"connections at {report['at'][:19]}Z", columns, rows)
+        self.table(f"connections at {_moment(report['at'])}", columns, rows)
         feeds = [
             _feed(one["tenant"], name, feed, report["at"])
             for one in connections
@@ -218,12 +217,42 @@ class Console:
         self.say(f"outbox: {_count(outbox['facts'], 'fact')}{oldest}")
         self.say(f"processes: {len(processes)}{''.join(f' {name[:8]}' for name in processes)}")
         self.say(f"dead letters: {report['dead_letters']}, gaps: {report['gaps']}")
-        for one in connections:
+        self._wrong(report)
+
+    def _wrong(self, report: Mapping[str, Any]) -> None:
+        """What is wrong, worst first: stopped connections, refused files, dead letters by tenant and code, open gaps."""
+        for one in report["connections"]:
             if one["code"]:
-                self._line(
-                    Text.assemble((f"[{one['code']}]", "bold red"), plain(f" {one['tenant']}: {one['message']}"))
-                )
-                self.say(f"  Fix: {one['remedy'] or 'none is needed: it is tried again by itself'}")
+                self._fault(one["code"], one["tenant"], one["message"], one["remedy"] or NO_REMEDY)
+        # Every process tells what it refuses: one file is one problem, however many look at it.
+        files: dict[tuple[str, str, str, str], list[str]] = {}
+        for one in report["refused"]:
+            what = (one["code"], one["place"], one["message"], one["remedy"])
+            files.setdefault(what, []).append(one["since"])
+        if files:
+            self.heading(
+                f"refused tenant files: {_count(len(files), 'problem')}; what was accepted before stays in force"
+            )
+        for (code, place, message, remedy), since in files.items():
+            by = _count(len(since), "process", "processes")
+            self._fault(code, place, f"{message} (refused by {by} since {_moment(min(since))})", remedy)
+        if report["letters"]:
+            self.heading(f"{_count(report['dead_letters'], 'dead letter')}, the newest of each code")
+        for one in report["letters"]:
+            number = _count(one["count"], "dead letter")
+            told = f"{number} since {_moment(one['since'])}: {one['message']}"
+            self._fault(one["code"], one["tenant"] or "no known tenant", told, one["remedy"])
+        if report["open_gaps"]:
+            self.heading(_count(len(report["open_gaps"]), "open gap"))
+        for one in report["open_gaps"]:
+            place = f"{one['tenant']}/{one['connection']} {one['feed']}"
+            self._fault(one["code"], place, f"open since {_moment(one['since'])}: {one['cause']}", one["remedy"])
+
+    def _fault(self, code: str, place: str, message: str, remedy: str) -> None:
+        """One problem with its code, place and remedy."""
+        self._line(Text.assemble((f"[{plain(code)}]", "bold red"), plain(f" {place}: {message}")))
+        if remedy:
+            self.say(f"  Fix: {remedy}")
 
     def gate(self, tenants: Sequence[Tenant]) -> None:
         """Who handles which Lead intents."""
@@ -258,8 +287,13 @@ def _readable(texts: Sequence[str]) -> int:
     return min(_WORD, max((cell_len(word) for text in texts for word in text.split()), default=1))
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def _count(number: int, thing: str, things: str = "") -> str:
+    return f"{number} {thing if number == 1 else things or thing + 's'}"
+
+
+def _moment(time: str) -> str:
+    """A time of a report, to the second."""
+    return f"{time[:19]}Z"
 
 
 def _warned(number: int, bad: bool = True) -> Text:  # noqa: FBT001, FBT002 - a colour, not a mode

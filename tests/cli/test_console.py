@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -14,7 +15,7 @@ from sales_crm_bridge import checkup, observe
 from sales_crm_bridge.console import Console
 from sales_crm_bridge.errors import Finding, Place
 from sales_crm_bridge.ledger import open_ledger
-from sales_crm_bridge.state import TenantRow
+from sales_crm_bridge.state import Commit, DeadLetter, Fence, Gap, Refusal, TenantRow
 
 ESCAPES = re.compile("\x1b\\[[0-9;?]*[a-zA-Z]")
 AT_US = 1_790_000_000_000_000
@@ -159,6 +160,76 @@ async def test_status_says_what_stands_in_the_way_and_what_to_do(
     assert lines[lines.index("[crm.consent] acme: consent is gone") + 1] == "  Fix: sign in anew"
     after = lines[lines.index("[crm.unavailable] umbrella: no answer") + 1]
     assert after.startswith("  Fix: none is needed")
+
+
+async def troubled(tmp_path: Path) -> dict[str, Any]:
+    """A status report of a ledger with dead letters, a gap, and a file that two processes refuse."""
+    ledger = await open_ledger(f"sqlite:///{tmp_path / 'b.db'}", migrate=True)
+    try:
+        row = TenantRow(
+            tenant="acme", text="", digest="d", accepted_us=AT_US, connection="main", adapter="hubspot", account="1"
+        )
+        conn = await ledger.tenant_accept(row)
+        taken = await ledger.leases_take(["x", "process/p1", "process/p2"], "p1", AT_US, AT_US + 60_000_000)
+        for number, holder in enumerate(("p1", "p2")):
+            refusal = Refusal(
+                holder=holder,
+                number=0,
+                since_us=AT_US + number * 1_000_000,
+                code="config.bad-value",
+                place="tenants/beta.yaml:3:5",
+                message="no such word",
+                remedy="mend the word",
+            )
+            await ledger.refuse(holder, [refusal])
+        letters = [
+            DeadLetter(
+                source=str(number),
+                tenant=tenant,
+                lead_id="L-1",
+                code=code,
+                message=f"message {number}",
+                remedy=f"remedy {number}",
+                key=b"",
+                payload=b"personal",
+                headers=b"",
+                created_us=AT_US + number,
+            )
+            for number, (tenant, code) in enumerate(
+                [("acme", "push.validation"), ("acme", "push.validation"), ("", "contract.unreadable")]
+            )
+        ]
+        gap = Gap(id="g", conn=conn, feed="intents", from_us=0, to_us=1, cause="offsets 3..9 are gone", opened_us=AT_US)
+        fence = Fence(lease="x", holder="p1", epoch=taken["x"])
+        await ledger.commit(fence, Commit(conn=conn, dead=letters, gaps=[gap]))
+        return await observe.report(ledger, AT_US + 1)
+    finally:
+        await ledger.close()
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_status_shows_refused_files_dead_letters_and_gaps_with_their_remedies(
+    watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a person must act on is told as it is to machines: code, whose it is, how many, since when, and what to do.
+
+    A file that several processes refuse is one problem; of many dead letters with one code the newest speaks; no lead is named.
+    ``--watch`` shows the same.
+    """
+    told = await troubled(tmp_path)
+    shown = screen(monkeypatch) if watched else None
+    Console().status(told, clear=watched)
+    said = capsys.readouterr().out if shown is None else shown.plain
+    assert dict(re.findall(r"^(\[.+\] .+)\n  Fix: (.+)$", said, re.MULTILINE)) == {
+        "[config.bad-value] tenants/beta.yaml:3:5: no such word (refused by 2 processes since 2026-09-21T14:13:20Z)": (
+            "mend the word"
+        ),
+        "[contract.unreadable] no known tenant: 1 dead letter since 2026-09-21T14:13:20Z: message 2": "remedy 2",
+        "[push.validation] acme: 2 dead letters since 2026-09-21T14:13:20Z: message 1": "remedy 1",
+        "[gap.open] acme/main intents: open since 2026-09-21T14:13:20Z: offsets 3..9 are gone": observe.GAP_REMEDY,
+    }
+    assert "L-1" not in said
+    assert "personal" not in said
 
 
 def test_progress_is_drawn_beside_the_output_and_only_for_people(
