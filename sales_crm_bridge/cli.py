@@ -81,9 +81,10 @@ def _config(config: Path | None) -> Path | None:
     return DEFAULT_CONFIG if config is None and DEFAULT_CONFIG.is_file() else config
 
 
-def _settings(config: Path | None, secrets: Path | None) -> Settings:
+def _settings(config: Path | None, secrets: Path | None, *, log: str = "") -> Settings:
+    """The deployment's settings. ``log``: the log's level for a verb whose report says what happened ("": as they say)."""
     settings = load_settings(_config(config), secrets)
-    observe.log_to_stderr(settings.log.level, settings.log.form)
+    observe.log_to_stderr(log or settings.log.level, settings.log.form)
     return settings
 
 
@@ -154,7 +155,7 @@ def check(*, config: Path | None, secrets: Path | None, online: bool, as_json: b
     schema are as needed. It changes nothing. Exit code 2 if anything is found.
     """
     try:
-        settings = _settings(config, secrets)
+        settings = _settings(config, secrets, log="error")
     except ConfigError as error:
         folder = tenants_folder(_config(config))
         others = checkup.check_files(folder) if folder.is_dir() else checkup.CheckReport(findings=(), tenants=())
@@ -185,7 +186,7 @@ def sync(*, config: Path | None, secrets: Path | None, once: bool, only: tuple[s
     Open commands are carried out as well. It resumes where the last run or sync stopped. Another process that holds an account's
     lease keeps it: that is reported. Exit code 1 if a tenant was not read to its end, or a fact not published.
     """
-    settings = _settings(config, secrets)
+    settings = _settings(config, secrets, log="error")
 
     async def main() -> int:
         with console.Console(as_json=as_json).progress() as progress:
@@ -248,7 +249,7 @@ def gate(*, config: Path | None, secrets: Path | None, only: str | None, in_forc
     intent is handled by exactly one of the two. Where the bridge runs already, give the domain what is --in-force: a file can be
     refused, and a retired tenant's leads are the domain's.
     """
-    settings = _settings(config, secrets)
+    settings = _settings(config, secrets, log="error")
     tenants = asyncio.run(operate.tenants_in_force(settings, only)) if in_force else operate.tenants_of(settings, only)
     if as_json:
         _print_json(operate.gate_json(tenants))
@@ -337,8 +338,7 @@ def adapter_try(*, file: Path, config: Path | None, secrets: Path | None, count:
     and what did not fit. The calls that would write are shown and never made. Secrets are masked; the records' values are not.
     Exit code 1 if the CRM did not answer as hoped, 2 if anything is to be mended in the file or at the CRM.
     """
-    settings = _settings(config, secrets)
-    observe.log_to_stderr("error", settings.log.form)
+    settings = _settings(config, secrets, log="error")
     tenant = trying.tenant_of(file)
 
     async def main() -> int:

@@ -14,6 +14,7 @@ from sales_crm_bridge.admission import admit
 from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy, PlaceMoved, TenancyMoved
 from sales_crm_bridge.model import Assigned, Batch, OutOfRange, Placed, Revoked, SourceFault
 from sales_crm_bridge.observer import NOBODY
+from sales_crm_bridge.repeats import Repeats
 from sales_crm_bridge.state import DeadLetter, Gap, InboxRow, Intake
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Intaker:
         self._framed = framed
         self._observer = observer
         self._asked: dict[TopicPartition, int] = {}
+        self._repeats = Repeats()
         self.passed_over: Counter[str] = Counter()
         self.taken = self.repeated = self.dead = 0
         self.trouble = ""
@@ -85,18 +87,25 @@ class Intaker:
                         self._asked.pop(place, None)
                 case OutOfRange():
                     await self._out_of_range(taken)
-                case SourceFault(code, message, fatal):
-                    self.trouble = code
-                    if fatal:
-                        raise EnvironmentFault(
-                            code,
-                            message,
-                            place=contract.INTENT_TOPIC,
-                            remedy="see `sales-crm-bridge check --online` for what Kafka lacks",
-                        )
-                    log.warning("the intent topic is away", extra={"event": "intake.no-kafka", "code": code})
+                case SourceFault():
+                    self._no_kafka(taken)
                 case _:
                     assert_never(taken)
+
+    def _no_kafka(self, fault: SourceFault) -> None:
+        """Kafka gives no intents now. Raises ``EnvironmentFault`` if no waiting helps."""
+        self.trouble = fault.code
+        if fault.fatal:
+            raise EnvironmentFault(
+                fault.code,
+                fault.message,
+                place=contract.INTENT_TOPIC,
+                remedy="see `sales-crm-bridge check --online` for what Kafka lacks",
+            )
+        left_out = self._repeats.left_out(fault.code, self._clock.now_us())
+        if left_out is not None:
+            away = {"event": "intake.no-kafka", "code": fault.code, "left_out": left_out or None}
+            log.warning("the intent topic is away", extra=away)
 
     async def _start(self, partitions: Sequence[TopicPartition]) -> None:
         """Begin where the ledger says we stand, and on the very first day at the time of the earliest ``from``."""
@@ -234,5 +243,8 @@ class Intaker:
                 return await step()
             except (LedgerBusy, EnvironmentFault) as fault:
                 self.trouble = fault.code
-                log.warning("intake waits for the ledger", extra={"event": "intake.no-ledger", "code": fault.code})
+                left_out = self._repeats.left_out(fault.code, self._clock.now_us())
+                if left_out is not None:
+                    waits = {"event": "intake.no-ledger", "code": fault.code, "left_out": left_out or None}
+                    log.warning("intake waits for the ledger", extra=waits)
                 await self._clock.sleep(PAUSE_S)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sales_crm_bridge.contract import key_of
 from sales_crm_bridge.observer import NOBODY
+from sales_crm_bridge.repeats import Repeats
 from sales_crm_bridge.state import DeadLetter
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Relay:
         self._clock = clock
         self._batch = batch
         self._observer = observer
+        self._repeats = Repeats()
         self.trouble = ""
 
     async def step(self, fence: Fence) -> int:
@@ -69,8 +71,10 @@ class Relay:
         self._observer.facts(len(done), len(dead))
         self._observer.took("relay", (self._clock.now_us() - began_us) / 1e6)
         self.trouble = published.reason if len(done) + len(dead) < len(rows) else ""
-        if self.trouble:
-            log.warning("facts wait for Kafka", extra={"event": "relay.no-kafka", "code": self.trouble})
+        left_out = self._repeats.left_out(self.trouble, self._clock.now_us()) if self.trouble else None
+        if left_out is not None:
+            extra = {"event": "relay.no-kafka", "code": self.trouble, "left_out": left_out or None}
+            log.warning("facts wait for Kafka", extra=extra)
         return len(done) + len(dead)
 
     def _dead(self, seq: int, code: str, rows: Sequence[OutboxRow]) -> DeadLetter:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from sales_crm_bridge.errors import ConfigError, Finding, Place
+from sales_crm_bridge.repeats import Repeats
 from sales_crm_bridge.settings import KAFKA_SECRETS
 
 if TYPE_CHECKING:
@@ -133,10 +136,22 @@ class OneThread:
             job()
 
 
-class Redactor:
-    """Takes a cluster's secrets out of what librdkafka says."""
+_PASSING = re.compile(r"\(after [^)]*\)|-[0-9]+\]|(?<![\w.:#-])[0-9]+(?![\w.:#-])")
+"""What differs between librdkafka's lines about one and the same: times, counts, the number of the client."""
 
-    def __init__(self, client: Mapping[str, str | int | float | bool]) -> None:
+
+class Redactor:
+    """Takes a cluster's secrets out of what librdkafka says, and has it say the same thing once a minute.
+
+    (Librdkafka tries a broker that is away ten times a second at first, each time with a line or two.) ``now_s``: seconds of any
+    clock that never goes back.
+    """
+
+    def __init__(
+        self, client: Mapping[str, str | int | float | bool], now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now_s = now_s
+        self._repeats = Repeats()
         secrets = [str(client[name]) for name in sorted(KAFKA_SECRETS & client.keys())]
         self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
 
@@ -148,8 +163,12 @@ class Redactor:
 
     def log(self, level: int, message: str, *args: object) -> None:
         """The one method that confluent-kafka calls of its ``logger``."""
-        if log.isEnabledFor(level):
-            log.log(level, "%s", self(message % args))
+        if not log.isEnabledFor(level):
+            return
+        text = self(message % args)
+        left_out = self._repeats.left_out(_PASSING.sub("", text), round(self._now_s() * 1e6))
+        if left_out is not None:
+            log.log(level, "%s", text, extra={"left_out": left_out or None})
 
 
 def code_of(error: KafkaError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import signal
 import subprocess
@@ -108,6 +109,17 @@ def test_a_broken_settings_file_is_told_the_same_way(deployment: Path, capsys: p
     assert "[config.unknown-key]" in said
     assert f"{deployment}:1:1" in said
     assert "[config.out-of-range]" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "level"),
+    [(["check"], "ERROR"), (["gate"], "ERROR"), (["sync", "--once"], "ERROR"), (["tenant", "list"], "DEBUG")],
+)
+def test_a_verb_that_reports_is_not_buried_under_the_log(verb: list[str], level: str, deployment: Path) -> None:
+    """Where a report says what was found, the log has nothing but errors, whatever the settings say of a running bridge."""
+    deployment.write_text(json.dumps({**json.loads(deployment.read_text()), "kafka": {}, "log": {"level": "debug"}}))
+    call(*verb, "-c", str(deployment))
+    assert logging.getLevelName(logging.getLogger().level) == level
 
 
 def test_the_gate_is_printed_for_people_and_for_the_domain(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ class Box:
         self.acked, self.refused = acked, refused
         self.letters: list[DeadLetter] = []
         self.topic: list[int] = []
+        self.us = 1
 
     async def outbox_read(self, after_seq: int, limit: int) -> list[OutboxRow]:
         return [one for seq, one in sorted(self.rows.items()) if seq > after_seq][:limit]
@@ -46,7 +48,7 @@ class Box:
         return Published(acked, [(one.seq, "MSG_SIZE_TOO_LARGE") for one in rows if one.seq in self.refused], "away")
 
     def now_us(self) -> int:
-        return 1
+        return self.us
 
 
 def relay(box: Box) -> Relay:
@@ -80,6 +82,21 @@ async def test_a_refused_fact_becomes_a_dead_letter_and_holds_back_nothing() -> 
     (letter,) = box.letters
     assert (letter.code, letter.tenant, letter.payload) == ("relay.refused", "acme", row(1, "a").fact)
     assert "MSG_SIZE_TOO_LARGE" in letter.message
+
+
+async def test_facts_that_wait_are_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """A cluster that refuses at once is asked again with every new fact, and the log does not grow with them."""
+    box = Box(["a"], set(), set())
+    one = relay(box)
+    for _ in range(700):
+        await one.step(FENCE)
+        box.us += 100_000
+    assert one.trouble == "away"
+    lines = [vars(record) for record in caplog.records]
+    assert [(line["event"], line["code"], line["left_out"]) for line in lines] == [
+        ("relay.no-kafka", "away", None),
+        ("relay.no-kafka", "away", 599),
+    ]
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12), st.data())
