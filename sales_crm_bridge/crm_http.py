@@ -14,6 +14,7 @@ from sales_crm_bridge.model import Effect, HttpReply, NoReply
 from sales_crm_bridge.rim.caller import Caller, Job
 from sales_crm_bridge.rim.hosts import HostRules
 from sales_crm_bridge.rim.redact import MASK, Redactor
+from sales_crm_bridge.rim.remedies import remedy_of
 from sales_crm_bridge.rim.seal import Seal, SealBroken
 from sales_crm_bridge.rim.signin import Vault
 from sales_crm_bridge.rim.terms import (
@@ -216,9 +217,9 @@ class Rim:
         raise worst
 
     def _clean(self, fault: BridgeError) -> None:
-        """Redact the fault's words, wherever they came from, and name its place."""
+        """Redact the fault's words, wherever they came from, see that it has a remedy, and name its place."""
         fault.message = self._redactor(fault.message)
-        fault.remedy = self._redactor(fault.remedy)
+        fault.remedy = self._redactor(fault.remedy or remedy_of(fault.code))
         fault.args = (fault.message,)
         fault.place = fault.place or self._name
 

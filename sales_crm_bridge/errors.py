@@ -56,7 +56,8 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"[{self.code}] {self.place}: {self.message}\n  Fix: {self.remedy}"
+        fix = f"\n  Fix: {self.remedy}" if self.remedy else ""
+        return f"[{self.code}] {self.place}: {self.message}{fix}"
 
 
 class BridgeError(Exception):
@@ -135,6 +136,11 @@ class TenancyMoved(RuntimeFault):
 
 class LedgerBusy(RuntimeFault):
     """The ledger could not take a step in time; the step was not taken."""
+
+    def __init__(self, code: str, message: str, *, place: str = "") -> None:
+        super().__init__(
+            code, message, place=place, remedy="it is tried again by itself; look at the database if it stays"
+        )
 
 
 class PublishFault(RuntimeFault):

@@ -66,7 +66,7 @@ class Fenced:
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """As the inner one, while the lease holds."""
         if not self._held():
-            raise NotSent("lease.over")
+            raise NotSent("lease.lost")
         return await self._inner.send(method, url, headers, body, timeout_s)
 
     async def close(self) -> None:

@@ -30,6 +30,8 @@ PARTITIONS = 4
 WAIT_MS = 50
 """How long a fetch may wait for records: the mock cluster lets it wait as long even when a record comes."""
 
+REMEDY = "run it again; if it stays, see what else takes the machine's time and memory"
+
 
 class EmbeddedKafka:
     """The cluster, and beside it what a demo plays itself: the domain's client that asks, and somebody who reads the facts.
@@ -50,7 +52,8 @@ class EmbeddedKafka:
             for topic in (INTENT_TOPIC, FACT_TOPIC):
                 self._owner.list_topics(topic, timeout=LIMIT_S)
         except KafkaException as error:
-            raise EnvironmentFault("kafka.embedded", f"the cluster in the process did not come up: {error}") from error
+            said = f"the cluster in the process did not come up: {error}"
+            raise EnvironmentFault("kafka.embedded", said, remedy=REMEDY) from error
         self.servers = f"{broker.host}:{broker.port}"
         """``host:port`` for a client's ``bootstrap.servers``."""
 
@@ -73,7 +76,7 @@ class EmbeddedKafka:
             headers: list[tuple[str, str | bytes | None]] = [*intent.headers]
             self._owner.produce(INTENT_TOPIC, intent.value, intent.key, headers=headers)
         if await asyncio.to_thread(self._owner.flush, LIMIT_S):
-            raise EnvironmentFault("kafka.embedded", "the cluster in the process took no more")
+            raise EnvironmentFault("kafka.embedded", "the cluster in the process took no more", remedy=REMEDY)
 
     async def facts(
         self, after: dict[int, int], limit_s: float = LIMIT_S
@@ -107,7 +110,8 @@ class EmbeddedKafka:
             consumer.assign(there)
             while any(after[number] < end for number, end in ends.items()):
                 if time.monotonic() > until:
-                    raise EnvironmentFault("kafka.embedded", "the facts could not be read back in time")
+                    late = "the facts could not be read back in time"
+                    raise EnvironmentFault("kafka.embedded", late, remedy=REMEDY)
                 for message in consumer.consume(1_000, 0.05):
                     if message.error() is None:
                         after[message.partition() or 0] = (message.offset() or 0) + 1

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from sales_crm_bridge.errors import BridgeError
     from sales_crm_bridge.ports import Clock
     from sales_crm_bridge.rim.terms import Terms
 
@@ -18,7 +19,7 @@ PROBE_US = 5_000_000
 class Breaker:
     """Opens after ``breaker_faults`` faults in a row; lets one probe through when its pause is over; closes on any success.
 
-    A probe that fails doubles the pause, up to ``breaker_open_max_s``.
+    A probe that fails doubles the pause, up to ``breaker_open_max_s``. ``cause`` is the newest fault (None: a success came after).
     """
 
     def __init__(self, clock: Clock, terms: Terms) -> None:
@@ -28,6 +29,7 @@ class Breaker:
         self._pause_s = terms.breaker_open_s
         self._until_us = 0
         self._probe = 0
+        self.cause: BridgeError | None = None
 
     def state(self) -> tuple[Literal["closed", "open", "half-open"], int]:
         """Its state, and until when it is open (0: it is not)."""
@@ -55,10 +57,12 @@ class Breaker:
         self._pause_s = self._terms.breaker_open_s
         self._until_us = 0
         self._probe = 0
+        self.cause = None
 
-    def failed(self, call: int) -> None:
-        """The CRM did not answer ``call``, or with a fault of its own."""
+    def failed(self, call: int, cause: BridgeError) -> None:
+        """The CRM did not answer ``call``, or with a fault of its own: ``cause``."""
         self._faults += 1
+        self.cause = cause
         if self._until_us:
             if call != self._probe:
                 return  # it was sent before the breaker opened and tells nothing new
@@ -67,9 +71,8 @@ class Breaker:
             return
         self._probe = 0
         self._until_us = self._clock.now_us() + round(self._pause_s * 1e6)
-        log.warning(
-            "calls are suspended", extra={"event": "crm.suspended", "faults": self._faults, "for_s": self._pause_s}
-        )
+        extra = {"event": "crm.suspended", "faults": self._faults, "for_s": self._pause_s, "code": cause.code}
+        log.warning("calls are suspended", extra=extra)
 
     def gave_up(self, call: int) -> None:
         """``call`` ended without telling anything about the CRM (no effect after the two above); the next one may probe."""

@@ -33,6 +33,7 @@ from sales_crm_bridge.model import Answered, Effect, HttpReply, Quota, SignInAga
 from sales_crm_bridge.rim.breaker import Breaker
 from sales_crm_bridge.rim.limiter import Limiter, Paused, Turn
 from sales_crm_bridge.rim.quota import DayQuota
+from sales_crm_bridge.rim.remedies import remedy_of
 from sales_crm_bridge.rim.signin import Held, SignIn, Vault
 from sales_crm_bridge.rim.terms import AnswerLost, Miss, NotSent, RimState, Terms
 from sales_crm_bridge.rim.wire import Wire
@@ -51,14 +52,6 @@ log = logging.getLogger(__name__)
 _FAULT = 400
 _SERVER_FAULT = 500
 CODE_MAX = 80
-
-_REMEDIES = {
-    "http.body-too-large": "lower the page size of this connection, or raise `http.body_bytes_max`",
-    "http.redirect-refused": "the CRM answers from another address: correct the connection's `address`",
-    "http.plain-text": "use an https address, or name the host in `allow_hosts` of the tenant's file",
-    "http.private-address": "name the host in `allow_hosts` of the tenant's file if it is meant to be private",
-    "http.malformed": "look for blanks or line ends in the connection's address and secrets",
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,7 +201,7 @@ class Caller:
                     self._breaker.gave_up(job.ticket)
         except Paused as paused:
             text = "the CRM asks for a longer pause than a call should wait"
-            return Miss(fault=CrmUnavailable("crm.paused", text, retry_at_us=paused.until_us))
+            return Miss(fault=self._away("crm.paused", text, paused.until_us))
         except (LedgerBusy, EnvironmentFault) as fault:
             return Miss(fault=fault)
 
@@ -216,21 +209,22 @@ class Caller:
         held = await self._sign_in.credentials()
         if isinstance(held, BridgeError):
             if isinstance(held, CrmUnavailable):
-                self._breaker.failed(job.ticket)
+                self._breaker.failed(job.ticket, held)
             return Miss(fault=held)
         if refused := self._spent(await self._quota.take(job.purpose)):
             return refused
         reply = await self._send(job, held.headers)
         if isinstance(reply, Miss):
             if reply.wait_s is not None:
-                self._breaker.failed(job.ticket)
+                self._breaker.failed(job.ticket, reply.fault)
             return reply
         verdict = self._adapter.classify(reply, job.call.effect)
-        if isinstance(verdict, TryAgain) and reply.status >= _SERVER_FAULT:
-            self._breaker.failed(job.ticket)
+        result = self._judge(job, turn, held, reply, verdict)
+        if isinstance(result, Miss) and isinstance(verdict, TryAgain) and reply.status >= _SERVER_FAULT:
+            self._breaker.failed(job.ticket, result.fault)
         else:
             self._breaker.worked()
-        return self._judge(job, turn, held, reply, verdict)
+        return result
 
     async def _send(self, job: Job, headers: Sequence[tuple[str, str]]) -> HttpReply | Miss:
         self._sent += 1
@@ -243,9 +237,7 @@ class Caller:
         except NotSent as error:
             span.end(error.reason)
             if error.forbidden:
-                return Miss(
-                    fault=self._stop(error.reason, f"{_what(job)} is not sent", _REMEDIES.get(error.reason, ""))
-                )
+                return Miss(fault=self._stop(error.reason, f"{_what(job)} is not sent", remedy_of(error.reason)))
             return self._later(job, error.reason, "no connection", None)
         except AnswerLost as error:
             span.end(error.reason)
@@ -296,11 +288,9 @@ class Caller:
                 self._sign_in.renew(held.number)
                 if job.renewed:
                     text = f"{_what(job)}: the CRM does not accept a fresh sign-in ({code or reply.status})"
-                    return Miss(
-                        fault=self._stop("sign-in.not-accepted", text, "check the app's rights and the account")
-                    )
+                    return Miss(fault=self._stop("sign-in.not-accepted", text))
                 job.renewed = True
-                late = CrmUnavailable("sign-in.stale", "the token is not accepted", retry_at_us=self._clock.now_us())
+                late = self._away("sign-in.stale", "the token is not accepted", self._clock.now_us())
                 return Miss(fault=late, wait_s=0.0, counted=False)
             case Stop(code=code, message=message, remedy=remedy):
                 return Miss(fault=self._stop(code, message, remedy))
@@ -314,22 +304,26 @@ class Caller:
         terms = self._terms
         doubled_s = min(terms.retry_max_s, terms.retry_first_s * 2 ** min(job.tries, 30))
         wait_s = max(doubled_s * (0.5 + 0.5 * self._dice.fraction()), wish_s or 0.0)
-        fault = CrmUnavailable(
-            self._redactor(code)[:CODE_MAX],
-            f"{_what(job)}: {what}, try {job.tries + 1}",
-            retry_at_us=self._clock.now_us() + round(wait_s * 1e6),
-            remedy=_REMEDIES.get(code, ""),
-        )
+        until_us = self._clock.now_us() + round(wait_s * 1e6)
+        fault = self._away(code, f"{_what(job)}: {what}, try {job.tries + 1}", until_us)
         return Miss(fault=fault, sent=sent, wait_s=wait_s if wait_s <= terms.retry_max_s else None)
 
-    def _stop(self, code: str, message: str, remedy: str) -> ConnectionStopped:
-        return ConnectionStopped(self._redactor(code)[:CODE_MAX], message, remedy=remedy)
+    def _away(self, code: str, message: str, until_us: int, remedy: str = "") -> CrmUnavailable:
+        code = self._redactor(code)[:CODE_MAX]
+        return CrmUnavailable(code, message, retry_at_us=until_us, remedy=remedy or remedy_of(code))
+
+    def _stop(self, code: str, message: str, remedy: str = "") -> ConnectionStopped:
+        code = self._redactor(code)[:CODE_MAX]
+        return ConnectionStopped(code, message, remedy=remedy or remedy_of(code))
 
     def _suspended(self, until_us: int) -> Miss | None:
+        """None: the breaker lets calls through. Otherwise a fault that says why it does not: what it saw last."""
         if not until_us:
             return None
-        text = "the CRM failed again and again and is left alone for a while"
-        return Miss(fault=CrmUnavailable("crm.suspended", text, retry_at_us=until_us))
+        text, remedy = "the CRM failed again and again and is left alone for a while", ""
+        if (last := self._breaker.cause) is not None:
+            text, remedy = f"{text}; the last time {last.code}: {self._redactor(last.message)}", last.remedy
+        return Miss(fault=self._away("crm.suspended", text, until_us, remedy))
 
     def _spent(self, refused: QuotaExhausted | None) -> Miss | None:
         return None if refused is None else Miss(fault=refused)

@@ -11,6 +11,7 @@ import msgspec
 
 from sales_crm_bridge.errors import BridgeError, ConnectionStopped, CrmUnavailable, EnvironmentFault, LedgerBusy
 from sales_crm_bridge.model import Credentials, SignInRefused
+from sales_crm_bridge.rim.remedies import remedy_of
 from sales_crm_bridge.rim.seal import SealBroken
 from sales_crm_bridge.rim.terms import retry_at_us
 
@@ -171,7 +172,7 @@ class SignIn:
             "sign-in.refused",
             f"the CRM refuses to sign us in: {self._redactor(refused.code)}",
             place=self._name,
-            remedy=self._redactor(refused.remedy),
+            remedy=self._redactor(refused.remedy or remedy_of("sign-in.refused")),
         )
 
     async def _load(self) -> list[dict[str, str]]:

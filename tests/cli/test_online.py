@@ -45,7 +45,7 @@ class Shop:
 
     def __init__(self, folder: Path, address: str, servers: str) -> None:
         self._folder = folder
-        self._address = address
+        self.address = address
         self._config = folder / "bridge.yaml"
         settings = {
             "ledger": f"sqlite:///{folder / 'bridge.db'}",
@@ -54,6 +54,7 @@ class Shop:
             "seal_key": "env:SEAL_KEY",
             "tenants": {"folder": str(folder / "tenants")},
             "service": {"drain": "8s"},
+            "http": {"retry_first": "10ms"},
         }
         self._config.write_text(json.dumps(settings))
         # A cluster in the process does not answer an administrator's questions: `check` would wait for each of them.
@@ -62,7 +63,7 @@ class Shop:
         self.tenant()
 
     def tenant(self, account: str = "4242", city: str = "city", credentials: str = PRIVATE_APP) -> None:
-        text = TENANT.format(address=self._address, account=account, city=city, credentials=credentials)
+        text = TENANT.format(address=self.address, account=account, city=city, credentials=credentials)
         (self._folder / "tenants" / "acme.yaml").write_text(text)
 
     async def start(self, *verb: str) -> asyncio.subprocess.Process:
@@ -85,6 +86,7 @@ class Shop:
         code, said = await self.call("check", "--online", "--json", "-c", str(self._folder / "no-kafka.yaml"))
         assert code == 2, said
         report = json.loads(said)
+        assert all(one["remedy"] for one in report["findings"])
         found = {one["code"]: one for one in report["findings"]}
         del found["config.missing-key"]
         return (report["tenants"] or [{}])[0], found
@@ -152,6 +154,22 @@ async def test_check_online_says_what_the_crm_lacks(tmp_path: Path) -> None:
         await deployment.call("migrate")
         _, found = await deployment.check()
         assert "hubspot.key-property-missing" in found
+
+
+async def test_check_online_says_why_a_crm_cannot_be_reached(tmp_path: Path, portal: Portal) -> None:
+    """The check's own calls are faults enough for the breaker: the finding has the cause behind it, and what to do about that."""
+    async with shop(tmp_path, portal) as deployment:
+        deployment.address = "https://127.0.0.1:9"
+        deployment.tenant()
+        await deployment.call("migrate")
+        _, found = await deployment.check()
+        (code,) = found
+        assert code in {"crm.suspended", "http.connect-error"}
+        assert "no connection" in found[code]["message"]
+        assert "`address`" in found[code]["remedy"]
+        _, said = await deployment.call("check", "--online", "-c", str(tmp_path / "no-kafka.yaml"))
+        assert "no connection" in said
+        assert not [line for line in said.splitlines() if line.strip() == "Fix:"]
 
 
 async def test_check_online_judges_files_by_what_is_in_force(tmp_path: Path, portal: Portal) -> None:

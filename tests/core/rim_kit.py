@@ -91,13 +91,17 @@ class FarSide:
 
 
 class Adapter:
-    """The least adapter: statuses mean what HTTP says, ``x-quota`` says which budget, sign-in trades a refresh token."""
+    """The least adapter: statuses mean what HTTP says, ``x-quota`` says which budget, sign-in trades a refresh token.
+
+    ``remedies`` False: it does not say what to do about what it refuses.
+    """
 
     name = "test"
 
     def __init__(self, *, budgets: Mapping[str, float] | None = None, static: bool = False) -> None:
         self.capabilities = Capabilities(batch_max=10, unique_key=True, read_by_key=True, budgets=budgets or {})
         self.static = static
+        self.remedies = True
 
     def authenticate(self, secrets: Secrets, keep: dict[str, str], now_us: int) -> Talk[Credentials | SignInRefused]:
         """A static token, or one exchange of a refresh token that rotates."""
@@ -110,7 +114,7 @@ class Adapter:
             )
         )
         if reply.status != 200:
-            return SignInRefused(code="invalid_grant", remedy="authorise the app again")
+            return SignInRefused(code="invalid_grant", remedy="authorise the app again" if self.remedies else "")
         said = json.loads(reply.body)
         return Credentials(
             headers=(("Authorization", f"Bearer {said['access']}"),),
@@ -127,7 +131,8 @@ class Adapter:
             case 401:
                 return SignInAgain(code="EXPIRED")
             case 403:
-                return Stop(category=Category.PERMISSION, code="MISSING_SCOPES", message="no right", remedy="grant it")
+                remedy = "grant it" if self.remedies else ""
+                return Stop(category=Category.PERMISSION, code="MISSING_SCOPES", message="no right", remedy=remedy)
             case 423:
                 return TryAgain(wait_s=wait_s, executed=False, code="LOCKED")
             case 429:

@@ -147,10 +147,10 @@ def test_the_breakers_pause_grows_with_every_probe_that_fails() -> None:
 
     async def main() -> None:
         breaker = Breaker(clock, Terms(per_second=1, breaker_faults=3, breaker_open_s=30, breaker_open_max_s=200))
-        pauses = []
+        fault, pauses = CrmUnavailable("http.timeout", "no answer", retry_at_us=0), []
         for call in range(1, 4):
             assert breaker.enter(call) == 0
-            breaker.failed(call)
+            breaker.failed(call, fault)
         for call in range(4, 9):
             pauses.append((breaker.state()[1] - clock.now_us()) / S)
             assert breaker.enter(99) == breaker.state()[1]
@@ -158,9 +158,9 @@ def test_the_breakers_pause_grows_with_every_probe_that_fails() -> None:
             assert breaker.enter(call) == 0
             assert breaker.state() == ("half-open", 0)
             assert breaker.enter(99) > clock.now_us()
-            breaker.failed(99)  # a straggler: the probe decides
+            breaker.failed(99, fault)  # a straggler: the probe decides
             assert breaker.state() == ("half-open", 0)
-            breaker.failed(call)
+            breaker.failed(call, fault)
         assert pauses == [30, 60, 120, 200, 200]
         await clock.sleep(200)
         breaker.enter(9)

@@ -181,7 +181,9 @@ class Memory:
             try:
                 shown = SHOWN.decode(each)
             except msgspec.MsgspecError as fault:
-                raise CrmUnavailable("memory.unreadable-record", "a page cannot be read", retry_at_us=0) from fault
+                raise CrmUnavailable(
+                    "memory.unreadable-record", "a page cannot be read", retry_at_us=0, remedy="report it"
+                ) from fault
             raws.append(Raw(shown.id, shown.etag, shown.changed * SECOND_US, bytes(each)))
         if isinstance(position, Keyset):
             last = raws[-1] if raws else None
