@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sales_crm_bridge import operate, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.asking import Asker, approach
-from sales_crm_bridge.errors import BridgeError, ConnectionStopped, EnvironmentFault, Finding, Place, RuntimeFault
+from sales_crm_bridge.errors import BridgeError, EnvironmentFault, Finding, Place, RuntimeFault
 from sales_crm_bridge.kafka import kafka_state
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.roster import judge
@@ -128,15 +128,7 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
             ("clock skew", f"{skew_s:+.0f} s"),
             ("calls left today", "not said" if account.calls_left_day is None else str(account.calls_left_day)),
         ]
-        findings = tenant_files.compare(tenant, account.fields)
-        try:
-            wiring.verify(tenant, account)
-        except ConnectionStopped as fault:
-            findings.append(_finding_of(fault, tenant.file))
-        findings += [
-            Finding(code=code, message=message, place=Place(file=tenant.file), remedy=remedy)
-            for code, message, remedy in account.problems[1:]
-        ]
+        findings = [*tenant_files.compare(tenant, account.fields), *wiring.objections(tenant, account)]
     except RuntimeFault as fault:
         return lines, [_finding_of(fault, tenant.file)]
     else:

@@ -25,7 +25,7 @@ from sales_crm_bridge.roster import judge, row_of
 from sales_crm_bridge.rpc import findings_of_files
 from sales_crm_bridge.settings import run_findings
 from sales_crm_bridge.tasks import end, first
-from sales_crm_bridge.units import time_text
+from sales_crm_bridge.units import ago_us, time_text
 from sales_crm_bridge.web import Meter, serve
 from sales_crm_bridge.world import RealDice, WallClock
 
@@ -213,7 +213,7 @@ async def rewind_in(ledger: Ledger, settings: Settings, to_us: int, now_us: int)
     Running processes follow by themselves. Raises ``ConfigError`` with every finding of the files, and when intents of that time
     may have been forgotten as taken: they would be carried out again.
     """
-    oldest_us = now_us - round(settings.retention.inbox_s * 1e6)
+    oldest_us = ago_us(now_us, settings.retention.inbox_s)
     if not oldest_us <= to_us <= now_us:
         said = f"{time_text(to_us)} is not between {time_text(oldest_us)} and {time_text(now_us)}"
         remedy = "which intents were taken is remembered for `retention.inbox`: name a time within it"

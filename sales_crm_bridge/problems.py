@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sales_crm_bridge.findings import FINDINGS, did_you_mean, finding
-from sales_crm_bridge.units import DURATION_PATTERN, TIME_PATTERN, duration_text, seconds, time_us
+from sales_crm_bridge.units import DURATION_PATTERN, FOREVER, TIME_PATTERN, duration_text, seconds, time_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,6 +63,13 @@ Seconds = Annotated[
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["500ms", "30s", "1h30m"]}),
 ]
 """A duration: text with units in a file, seconds in memory."""
+
+SecondsOrForever = Annotated[
+    float,
+    BeforeValidator(lambda value: math.inf if value == FOREVER else _duration(value)),
+    WithJsonSchema({"type": "string", "pattern": f"^{FOREVER}$|{DURATION_PATTERN}", "examples": ["30d", FOREVER]}),
+]
+"""A duration that may have no end: ``math.inf`` in memory. Its field needs ``allow_inf_nan=True``."""
 
 Instant = Annotated[
     int,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from sales_crm_bridge.errors import BridgeError, Bug, EnvironmentFault, LeaseLost, LedgerBusy
 from sales_crm_bridge.state import BELL_OUTBOX
 from sales_crm_bridge.tasks import all_ended, end, first
+from sales_crm_bridge.units import ago_us
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ START_PAUSE_US = 30_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The service's own named limits: see the settings of the same names."""
+    """The service's own named limits: see the settings of the same names. ``keep_inbox_s`` may be ``math.inf``."""
 
     lease_s: float
     renew_s: float
@@ -244,7 +245,7 @@ class Service:
                 try:
                     gone = await self._ledger.forget(
                         now_us - round(limits.keep_commands_s * 1e6),
-                        now_us - round(limits.keep_inbox_s * 1e6),
+                        ago_us(now_us, limits.keep_inbox_s),
                         now_us - round(limits.keep_runs_s * 1e6),
                         limits.forget_batch,
                         now_us=now_us,

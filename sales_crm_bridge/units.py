@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
+
+FOREVER = "forever"
+"""How people write a duration without an end."""
 
 _UNITS_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 DURATION_PATTERN = r"^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m(?!s))?([0-9]+(\.[0-9]{1,3})?s)?([0-9]+ms)?$"
@@ -26,7 +30,9 @@ def seconds(text: str) -> float:
 
 
 def duration_text(value_s: float) -> str:
-    """The duration as a person writes it; ``seconds`` reads it back."""
+    """The duration as a person writes it (``math.inf``: ``FOREVER``); ``seconds`` reads any other back."""
+    if value_s == math.inf:
+        return FOREVER
     rest = round(value_s * 1000)
     if rest == 0:
         return "0s"
@@ -36,6 +42,11 @@ def duration_text(value_s: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts)
+
+
+def ago_us(now_us: int, value_s: float) -> int:
+    """The instant so many seconds (``math.inf``: without end) before ``now_us``, at the earliest 0."""
+    return now_us - round(value_s * 1e6) if value_s * 1e6 < now_us else 0
 
 
 def time_us(text: str) -> int:

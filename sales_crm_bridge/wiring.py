@@ -13,7 +13,7 @@ from sales_crm_bridge import contract
 from sales_crm_bridge.answering import Answerer
 from sales_crm_bridge.crm_http import HostRules, HttpxTransport, NotSent, Rim, Seal, Terms, sockets
 from sales_crm_bridge.desk import Desk, PushRules
-from sales_crm_bridge.errors import ConnectionStopped
+from sales_crm_bridge.errors import ConnectionStopped, Finding, Place
 from sales_crm_bridge.facts import Scribe
 from sales_crm_bridge.intake import Intaker
 from sales_crm_bridge.keeper import Keeper
@@ -237,29 +237,40 @@ class Crew:
         return Worker(desk, still, greet, rim.close, rim.state, Answerer(desk, seal.close) if seal else None)
 
 
-def verify(tenant: Tenant, account: Account) -> Account:
-    """The account, if it is the one the tenant's file means and can do the work; raises ``ConnectionStopped``.
+def objections(tenant: Tenant, account: Account) -> list[Finding]:
+    """All for which the account is not the one that the tenant's file means, or cannot do the work; the gravest first.
 
     A CRM that cannot say whose account it is cannot be held to it.
     """
-    place = f"{tenant.file}"
+    place = Place(file=tenant.file)
+    found = []
     if account.account_id and account.account_id != tenant.connection.account:
-        raise ConnectionStopped(
-            "crm.wrong-account",
-            f"the credentials belong to account {account.account_id}, the file says {tenant.connection.account}",
-            place=place,
-            remedy="give the credentials of the account that the file names, or correct `connection.account`",
+        found.append(
+            Finding(
+                code="crm.wrong-account",
+                message=f"the credentials belong to account {account.account_id}, the file says {tenant.connection.account}",
+                place=place,
+                remedy="give the credentials of the account that the file names, or correct `connection.account`",
+            )
         )
     if account.missing:
-        raise ConnectionStopped(
-            "crm.missing-rights",
-            f"the credentials lack: {', '.join(account.missing)}",
-            place=place,
-            remedy="grant these rights to the app or user whose credentials the connection uses",
+        found.append(
+            Finding(
+                code="crm.missing-rights",
+                message=f"the credentials lack: {', '.join(account.missing)}",
+                place=place,
+                remedy="grant these rights to the app or user whose credentials the connection uses",
+            )
         )
-    if account.problems:
-        code, message, remedy = account.problems[0]
-        raise ConnectionStopped(code, message, place=place, remedy=remedy)
+    return found + [
+        Finding(code=code, message=message, place=place, remedy=remedy) for code, message, remedy in account.problems
+    ]
+
+
+def verify(tenant: Tenant, account: Account) -> Account:
+    """The account, if there are no objections to it; raises ``ConnectionStopped`` with the gravest one."""
+    for one in objections(tenant, account):
+        raise ConnectionStopped(one.code, one.message, place=str(one.place), remedy=one.remedy)
     return account
 
 

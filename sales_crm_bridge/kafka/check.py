@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # it names no 
 from sales_crm_bridge.contract import FACT_TOPIC, INTENT_TOPIC
 from sales_crm_bridge.errors import ConfigError, Finding, Place
 from sales_crm_bridge.kafka.client import MESSAGE_SET_BYTES, Redactor, build, code_of, error_of, is_fatal, shared_config
+from sales_crm_bridge.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -145,7 +146,10 @@ def missing_right(what: str, allowed: Collection[AclOperation] | None, needed: A
 
 
 def intent_promises(config: Mapping[str, str | None], inbox_keep_s: float) -> Iterator[Finding]:
-    """What the intent topic must keep to, from its settings."""
+    """What the intent topic must keep to, from its settings: above all, to forget no later than the inbox does.
+
+    A topic that keeps its records for ever needs an inbox that does, however unlikely it is that old ones are read again.
+    """
     place = Place(file=f"topic {INTENT_TOPIC}")
     retention_ms = int(config.get("retention.ms") or -1)
     kept_s = retention_ms / 1000 if retention_ms >= 0 else math.inf
@@ -155,7 +159,8 @@ def intent_promises(config: Mapping[str, str | None], inbox_keep_s: float) -> It
             message=f"the topic keeps intents for {_days(kept_s)}, the inbox remembers them for {_days(inbox_keep_s)}: an old "
             "intent that is read again could be carried out twice",
             place=place,
-            remedy="set `retention.inbox` at or above the topic's retention.ms, or lower that",
+            remedy=f"set `retention.inbox: {duration_text(kept_s)}` (or more), or lower the topic's retention.ms to "
+            f"{round(inbox_keep_s * 1000)} or less",
         )
     if "compact" in (config.get("cleanup.policy") or ""):
         yield Finding(

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJson
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sales_crm_bridge.problems import Seconds, Strict, several
+from sales_crm_bridge.problems import Seconds, SecondsOrForever, Strict, several
 from sales_crm_bridge.secret_refs import REFERENCE_PATTERN, SecretMissing, is_reference, reference
 from sales_crm_bridge.settings.calls import Rpc
 
@@ -292,8 +292,9 @@ class Retention(Strict):
 
     commands_s: Seconds = Field(default=30 * DAY_S, ge=3_600.0, le=3_650 * DAY_S, alias="commands")
     """Finished commands."""
-    inbox_s: Seconds = Field(default=30 * DAY_S, ge=DAY_S, le=3_650 * DAY_S, alias="inbox")
-    """Ids of intents taken; at least as long as the intent topic keeps its records, or an old one could be done twice."""
+    inbox_s: SecondsOrForever = Field(default=30 * DAY_S, ge=DAY_S, alias="inbox", allow_inf_nan=True)
+    """Ids of intents taken: at least as long as the intent topic keeps its records, or an old one could be done twice.
+    `forever` for a topic that keeps them for ever; the ledger then grows by a short row with each intent."""
     runs_s: Seconds = Field(default=14 * DAY_S, ge=3_600.0, le=3_650 * DAY_S, alias="runs")
     """Finished sync runs."""
     every_s: Seconds = Field(default=600.0, ge=10.0, le=DAY_S, alias="every")

@@ -170,11 +170,7 @@ class _Try:
             ("calls left today", "not said" if account.calls_left_day is None else str(account.calls_left_day)),
         ]
         told.findings += tenant_files.compare(tenant, account.fields) if account.fields else []
-        try:
-            wiring.verify(tenant, account)
-        except ConnectionStopped as fault:
-            told.findings.append(_finding(fault.code, fault.message, tenant.file, fault.remedy))
-        told.findings += [_finding(code, said, tenant.file, remedy) for code, said, remedy in account.problems[1:]]
+        told.findings += wiring.objections(tenant, account)
 
     async def _feed(self, feed: Feed) -> list[Record]:
         step, limit = f"list {feed.name}", min(self._count, feed.page_max)

@@ -191,6 +191,9 @@ async def test_what_is_to_be_mended_is_found(tmp_path: Path) -> None:
     found = {one.code: one for one in trial.findings}
     assert found["mapping.crm-field-unknown"].place.line > 0
     assert "4242" in found["crm.wrong-account"].message
+    bare = Portal.seeded(seed=1, leads=1, clock=time.time)
+    both = {one.code for one in (await tried(bare, tmp_path, account="999")).findings}
+    assert both == {"crm.wrong-account", "hubspot.key-property-missing"}
     (tmp_path / "broken.yaml").write_text("tenant: acme\n")
     for name in ("broken.yaml", "none.yaml"):
         with pytest.raises(ConfigError):

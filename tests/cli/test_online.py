@@ -148,12 +148,15 @@ async def test_check_online_keeps_a_token_that_the_crm_rotates(tmp_path: Path) -
 
 
 async def test_check_online_says_what_the_crm_lacks(tmp_path: Path) -> None:
-    """Without the property for our key nothing may be pushed: the finding says how to make it."""
+    """Without the property for our key nothing may be pushed: the finding says how to make it, also of a wrong account."""
     bare = Portal.seeded(seed=1, leads=1, clock=time.time)
     async with shop(tmp_path, bare) as deployment:
         await deployment.call("migrate")
         _, found = await deployment.check()
         assert "hubspot.key-property-missing" in found
+        deployment.tenant(account="999")
+        _, found = await deployment.check()
+        assert found.keys() == {"crm.wrong-account", "hubspot.key-property-missing"}
 
 
 async def test_check_online_says_why_a_crm_cannot_be_reached(tmp_path: Path, portal: Portal) -> None:

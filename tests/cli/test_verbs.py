@@ -224,7 +224,10 @@ def test_run_refuses_settings_that_are_not_fit_for_production(
 
 
 def test_a_rewind_accepts_the_entry_that_came_too_late(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``rewind``: exit code 0 and what was done; a time that is none, or too far back, is a mistake of the caller."""
+    """``rewind``: exit code 0 and what was done; a time that is none, or too far back, is a mistake of the caller.
+
+    An inbox that remembers for ever lets it go back to any time.
+    """
     yesterday = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert call("rewind", "-c", str(deployment), "--to", yesterday, "--yes", "--json") == 0
     told = json.loads(capsys.readouterr().out)
@@ -234,6 +237,8 @@ def test_a_rewind_accepts_the_entry_that_came_too_late(deployment: Path, capsys:
     assert call("rewind", "-c", str(deployment), "--to", "yesterday", "--yes") == 2
     assert call("rewind", "-c", str(deployment), "--to", "2001-01-01T00:00:00Z", "--yes") == 2
     assert "intake.rewind-range" in capsys.readouterr().err
+    deployment.write_text(json.dumps({**json.loads(deployment.read_text()), "retention": {"inbox": "forever"}}))
+    assert call("rewind", "-c", str(deployment), "--to", "2026-01-01T00:00:00Z", "--yes") == 0
 
 
 def test_version_names_program_and_contract(capsys: pytest.CaptureFixture[str]) -> None:

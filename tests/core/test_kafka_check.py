@@ -1,6 +1,7 @@
 """What ``check --online`` makes of a cluster; a real one is asked in tests/real."""
 
 import math
+import re
 
 import pytest
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined] # it names no __all__
@@ -9,6 +10,7 @@ from sales_crm_bridge.contract import FACT_TOPIC, INTENT_TOPIC
 from sales_crm_bridge.kafka import KafkaSettings, kafka_state
 from sales_crm_bridge.kafka.check import fact_promises, intent_promises, missing_right
 from sales_crm_bridge.kafka.client import MESSAGE_SET_BYTES
+from sales_crm_bridge.settings.models import Retention
 
 DAY_S = 86_400.0
 
@@ -42,6 +44,18 @@ def test_an_intent_topic_must_forget_no_later_than_the_inbox(
 ) -> None:
     """An intent that the topic still holds and the inbox has forgotten could be carried out twice; a compacted one is lost."""
     assert [finding.code for finding in intent_promises(config, keep_s)] == codes
+
+
+@pytest.mark.parametrize("kept_ms", [-1, 604_800_001, 400_000 * 86_400_000])
+def test_the_remedy_for_an_inbox_that_forgets_too_soon_works(kept_ms: int) -> None:
+    """Either half of it: the setting that it names is accepted and enough, and so is the topic's limit that it names."""
+    config = {"retention.ms": str(kept_ms)}
+    (finding,) = intent_promises(config, 7 * DAY_S)
+    named = re.search(r"`retention.inbox: (\w+)` .* retention.ms to (\d+) or less", finding.remedy)
+    assert named is not None
+    keep_s = Retention.model_validate({"inbox": named[1]}).inbox_s
+    assert list(intent_promises(config, keep_s)) == []
+    assert list(intent_promises({"retention.ms": named[2]}, 7 * DAY_S)) == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,19 @@ def test_secrets_are_followed_and_never_shown(tmp_path: Path, monkeypatch: pytes
     assert settings.kafka_config()["sasl.password"] == "p@ss/word"
     assert SECRET not in repr(settings)
     assert "p@ss" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept_s"), [("forever", math.inf), ("1d", 86_400.0), ("36500d", 3_153_600_000.0), ("5h", 0), ("never", 0)]
+)
+def test_the_inbox_may_remember_for_ever(tmp_path: Path, text: str, kept_s: float) -> None:
+    """For an intent topic that keeps its records for ever; a short memory, or what is no duration, is refused."""
+    file = write(tmp_path, f"retention: {{inbox: {text}}}\n")
+    if kept_s:
+        assert load(file).retention.inbox_s == kept_s
+    else:
+        ((code, line),) = codes(file)
+        assert (code in {"config.out-of-range", "config.bad-duration"}, line) == (True, 1)
 
 
 def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:

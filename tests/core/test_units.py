@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sales_crm_bridge.units import duration_text, seconds, time_text, time_us
+from sales_crm_bridge.units import FOREVER, ago_us, duration_text, seconds, time_text, time_us
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,14 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     """No unit, no number, a wrong order, another alphabet."""
     with pytest.raises(ValueError):  # noqa: PT011 - the text itself is the message
         seconds(text)
+
+
+def test_what_has_no_end_reaches_back_to_the_beginning() -> None:
+    """A stretch before now; one that is longer than all time, or has no end, begins at 0; and how the latter is written."""
+    now_us = 1_790_000_000_000_000
+    assert ago_us(now_us, 1.5) == now_us - 1_500_000
+    assert ago_us(now_us, 1e12) == ago_us(now_us, math.inf) == 0
+    assert duration_text(math.inf) == FOREVER
 
 
 @given(st.integers(0, 10**12))
