@@ -105,8 +105,21 @@ class Worker:
     async def once(self, tell: Callable[[str, int], None]) -> None:
         """Carry out every open command that is due and read every feed to its present end; ``tell`` hears (feed, records read).
 
-        A feed that finds no answer stays where it is, and the others go on. Raises what ``run`` would try again.
+        A feed that finds no answer stays where it is, and the others go on. Raises what ``run`` would try again. Either way it is
+        written down how the connection is, unless another process has it now.
         """
+        try:
+            await self._everything(tell)
+        except LeaseLost:
+            raise
+        except (RuntimeFault, EnvironmentFault) as fault:
+            self._fault["once"] = fault
+            await self._say()
+            raise
+        if self._on():
+            await self._say()
+
+    async def _everything(self, tell: Callable[[str, int], None]) -> None:
         await self._greeted()
         self.puller.hurry(everything=True)
         while self._on() and await self.pusher.step():
@@ -237,7 +250,7 @@ class Worker:
         """Write down how the connection is, where that has changed."""
         desk = self._desk
         await self._glance()
-        lanes = [self._fault[lane] for lane in ("greeting", "push", "pull", "answer") if lane in self._fault]
+        lanes = [self._fault[lane] for lane in _LANES if lane in self._fault]
         faults = [*lanes, *(fault for fault in (self.pusher.trouble, self.puller.trouble) if fault is not None)]
         worst = min(faults, key=lambda fault: _GRAVITY.get(type(fault), 0), default=None)
         state = "ok" if worst is None else _STATES.get(type(worst), "stopped")
@@ -273,6 +286,7 @@ class Worker:
             log.warning("could not write down how the CRM of %s is: %s", desk.tenant, fault.code, extra=extra)
 
 
+_LANES = ("greeting", "push", "pull", "answer", "once")
 _STATES: dict[type[BridgeError], str] = {
     QuotaExhausted: "quota",
     CrmUnavailable: "unavailable",

@@ -211,7 +211,40 @@ async def test_sync_once_reads_everything_and_resumes(tmp_path: Path, portal: Po
         assert (code, json.loads(said)["tenants"][0]["changed"]) == (0, 1)
         code, said = await deployment.call("status", "--json")
         (connection,) = json.loads(said)["connections"]
-        assert connection["tenant"] == "acme"
+        assert (connection["tenant"], connection["state"], connection["code"]) == ("acme", "ok", "")
+
+
+async def test_sync_once_leaves_word_of_how_the_connection_is(tmp_path: Path) -> None:
+    """``status`` shows what stood in the way, with its remedy, though nothing runs any more; and ``ok`` when that is mended."""
+    bare = Portal.seeded(seed=1, leads=1, clock=time.time)
+    async with shop(tmp_path, bare) as deployment:
+
+        async def connection() -> dict[str, Any]:
+            _, said = await deployment.call("status", "--json")
+            found: dict[str, Any] = json.loads(said)["connections"][0]
+            return found
+
+        code, _ = await deployment.call("sync", "--once")
+        assert code == 1
+        told = await connection()
+        assert (told["state"], told["code"]) == ("stopped", "hubspot.key-property-missing")
+        assert told["remedy"]
+        assert told["holder"] == ""
+        bare.add_property("contacts", "bridge_lead_id", unique=True)
+        assert (await deployment.call("sync", "--once"))[0] == 0
+        told = await connection()
+        assert (told["state"], told["code"], told["remedy"]) == ("ok", "", "")
+
+
+async def test_a_crm_that_sync_once_cannot_reach_is_told_in_the_status(tmp_path: Path, portal: Portal) -> None:
+    """The connection is unavailable, and why stands beneath the tables."""
+    async with shop(tmp_path, portal) as deployment:
+        deployment.address = "https://127.0.0.1:9"
+        deployment.tenant()
+        assert (await deployment.call("sync", "--once"))[0] == 1
+        _, said = await deployment.call("status")
+        assert "\tunavailable\t" in said
+        assert "no connection" in said
 
 
 async def test_run_drains_on_sigterm_within_its_limit(tmp_path: Path, portal: Portal) -> None:
