@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import msgspec
@@ -63,7 +62,6 @@ class Intaker:
         self._observer = observer
         self._asked: dict[TopicPartition, int] = {}
         self._repeats = Repeats()
-        self.passed_over: Counter[str] = Counter()
         self.taken = self.repeated = self.dead = 0
         self.trouble = ""
 
@@ -145,8 +143,8 @@ class Intaker:
                 await self._patiently(self._renew)
                 continue
             if taken:
-                self.passed_over += passed_over
-                self._observer.intents("passed_over", passed_over.total())
+                for reason, number in passed_over.items():
+                    self._observer.intents("passed_over", number, reason)
             return
 
     def _decide(self, records: Sequence[IntentRecord]) -> tuple[Intake, Counter[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from sales_crm_bridge.gate import Reason
     from sales_crm_bridge.model import Category
     from sales_crm_bridge.policy.sight import Book
 
@@ -36,8 +37,8 @@ class Observer(Protocol):
         """The observer of one account; for the same account it goes on counting where it was."""
         ...
 
-    def intents(self, result: IntentResult, number: int) -> None:
-        """So many intents were taken in, and what was decided about them is in the ledger."""
+    def intents(self, result: IntentResult, number: int, reason: Reason | None = None) -> None:
+        """So many intents were read or brought by calls, with what was decided; ``reason``: the gate's, for those passed over."""
         ...
 
     def facts(self, published: int, refused: int) -> None:
@@ -66,7 +67,7 @@ class Nobody:
     def saw(self, feed: str, book: Book, unchanged: int) -> None:
         """Not heard."""
 
-    def intents(self, result: IntentResult, number: int) -> None:
+    def intents(self, result: IntentResult, number: int, reason: Reason | None = None) -> None:
         """Not heard."""
 
     def facts(self, published: int, refused: int) -> None:

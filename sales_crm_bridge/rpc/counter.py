@@ -190,9 +190,10 @@ class Counter:
         if isinstance(new, gate.NotOurs):
             # A command that was taken before its tenant's leads changed hands is still ours to tell of.
             known = await self._ledger.known(intent.tenant_id, intent.message_id)
-            self._observer.intents("repeated" if known is not None else "passed_over", 1)
             if known is None:
+                self._observer.intents("passed_over", 1, new.reason)
                 raise _not_ours(new)
+            self._observer.intents("repeated", 1)
             return self._told(method, intent, known)
         self._observer.intents("taken" if new else "repeated", 1)
         if new:

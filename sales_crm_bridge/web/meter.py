@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from sales_crm_bridge.gate import Reason
     from sales_crm_bridge.model import Category
     from sales_crm_bridge.observer import IntentResult, Outcome, Step
     from sales_crm_bridge.policy.sight import Book
@@ -26,7 +27,10 @@ BUCKETS_S = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0)
 """Upper bounds of the histogram's buckets, in seconds."""
 
 COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "intents": ("Lead intents read, by what was decided about them.", ("result",)),
+    "intents": (
+        "Lead intents read or brought by calls, by what was decided, and why if passed over.",
+        ("result", "reason"),
+    ),
     "command_outcomes": ("Tries of commands, by what came of them.", ("tenant", "connection", "outcome", "category")),
     "records": ("Records of the CRM looked at, by what they meant.", ("tenant", "connection", "feed", "result")),
     "facts": ("Facts that left the outbox.", ("result",)),
@@ -56,9 +60,9 @@ class Meter:
         """See ``observer.Observer``."""
         return AccountMeter(self, tenant, connection)
 
-    def intents(self, result: IntentResult, number: int) -> None:
+    def intents(self, result: IntentResult, number: int, reason: Reason | None = None) -> None:
         """See ``observer.Observer``."""
-        self.count("intents", (result,), number)
+        self.count("intents", (result, reason.value if reason is not None else ""), number)
 
     def facts(self, published: int, refused: int) -> None:
         """See ``observer.Observer``."""

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
 from sales_crm_bridge import contract, fronts
+from sales_crm_bridge.gate import Reason
 from sales_crm_bridge.sandbox.hubspot import throttled
 from sales_crm_bridge.service import Service
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
@@ -52,7 +53,7 @@ def panels() -> list[tuple[str, str]]:
 
 
 async def busy(home: World) -> str:
-    """A day in short: an import, commands done and parked, a message of no known form, a gap, a refused file, webhooks."""
+    """A day in short: an import, commands done and parked, another's intent, one of no known form, a gap, a file, webhooks."""
     scraped = ""
 
     async def work(service: Service) -> None:
@@ -71,6 +72,7 @@ async def busy(home: World) -> str:
             home.utter(
                 contract.CreateLeadRequested(lead=lead), tenant="acme", lead_id=f"L-{number}", message_id=f"m-{number}"
             )
+        home.utter(contract.QualifyLeadRequested(), tenant="umbrella", lead_id="L-9", message_id="m-9")
         await home.clock.sleep(300)
         (Path(home.settings.tenants.folder) / "other.yaml").write_text("tenant: another\n")
         home.portal.faults.add(throttled(times=2))
@@ -193,6 +195,14 @@ def test_the_operations_page_and_the_scrape_name_the_same_metrics(scraped: Sampl
         if labels != {label for one in scraped[plain[name]] for label in one} - {"le"}
     }
     assert differing == {}
+
+
+def test_the_scrape_tells_why_an_intent_was_passed_over(scraped: Samples) -> None:
+    """By the gate's reason, which is one of few; no other result has one."""
+    told = {(sample["result"], sample["reason"]) for sample in scraped["sales_crm_bridge_intents_total"]}
+    assert ("passed_over", "unknown-tenant") in told
+    assert {reason for result, reason in told if result != "passed_over"} == {""}
+    assert {reason for result, reason in told if result == "passed_over"} <= {*Reason}
 
 
 # --- alerts and what to do about them ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from sales_crm_bridge.service import Service
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.simulate.world import World
 from sales_crm_bridge.units import time_text, time_us
+from sales_crm_bridge.web import Meter
 from tests.flow.flow_kit import View, disagreements, view, world
 
 T = TypeVar("T")
@@ -121,9 +122,11 @@ def test_a_refused_command_is_parked_and_later_ones_of_its_lead_wait(tmp_path: P
 
 
 def test_intents_of_others_are_passed_over(tmp_path: Path) -> None:
-    """Another tenant's intent, and one uttered before the CRM owned the leads, are the domain's."""
+    """Another tenant's intent, and one uttered before the CRM owned the leads, are the domain's; the metrics count them by why."""
+    meter = Meter()
 
     async def story(home: World) -> View:
+        home.observer = meter
         lead = contract.Lead(lead_id="L-1", email="one@sales.example")
         body = contract.CreateLeadRequested(lead=lead)
         home.utter(body, tenant="umbrella", lead_id="L-1", message_id="m-1")
@@ -133,6 +136,13 @@ def test_intents_of_others_are_passed_over(tmp_path: Path) -> None:
     told = play(tmp_path, story)
     assert not told.done
     assert not told.refused
+    counted = {
+        sample.labels["reason"]: sample.value
+        for family in meter.families()
+        for sample in family.samples
+        if sample.name == "sales_crm_bridge_intents_total" and sample.labels["result"] == "passed_over"
+    }
+    assert counted == {"unknown-tenant": 1, "before-first-entry": 1}
 
 
 def test_a_broker_that_is_away_stops_nothing_else_and_loses_nothing(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ async def test_a_command_is_in_the_ledger_when_the_call_returns(shop: Shop) -> N
     assert not isinstance(read, contract.Unreadable)
     assert (read.name, read.envelope.meta.producer) == ("CreateLeadRequested", "sales-ui")
     assert shop.counted("calls") == {("CreateLead", "OK"): 1}
-    assert shop.counted("intents") == {("taken",): 1}
+    assert shop.counted("intents") == {("taken", ""): 1}
 
 
 async def test_every_lead_command_has_its_method(shop: Shop) -> None:
@@ -75,7 +75,7 @@ async def test_a_call_is_judged_by_what_another_process_has_put_in_force(shop: S
         await _put_in_force(shop, "acme", "domain")
         assert (await refusal(client.create("L-2", "m-2"))).reason == "rpc.not-ours"
     assert await commands(shop, "L-2") == []
-    assert shop.counted("intents") == {("passed_over",): 2, ("taken",): 1}
+    assert shop.counted("intents") == {("passed_over", "domain-owns"): 2, ("taken", ""): 1}
 
 
 async def _put_in_force(shop: Shop, tenant: str, owner: str) -> None:
@@ -191,7 +191,10 @@ async def test_everything_that_is_wrong_is_told_at_once(shop: Shop) -> None:
 
 
 async def test_what_is_the_domains_names_its_owner(shop: Shop) -> None:
-    """The gate's refusal is FAILED_PRECONDITION, a method of the domain UNIMPLEMENTED; both say whose it is."""
+    """The gate's refusal is FAILED_PRECONDITION, a method of the domain UNIMPLEMENTED; both say whose it is.
+
+    The metrics count the commands among them by the gate's reason.
+    """
     shop.tenant("theirs", owner="domain")
     async with shop.open() as server, shop.client(server) as client:
         client.tenant = "theirs"
@@ -209,6 +212,7 @@ async def test_what_is_the_domains_names_its_owner(shop: Shop) -> None:
     assert [(one.status, one.reason, one.facts["owner"]) for one in (quote, opportunity)] == [
         (grpc.StatusCode.UNIMPLEMENTED, "rpc.not-here", "domain")
     ] * 2
+    assert shop.counted("intents") == {("passed_over", "domain-owns"): 1, ("passed_over", "unknown-tenant"): 1}
 
 
 async def test_a_command_taken_before_the_leads_changed_hands_is_still_told_of(shop: Shop) -> None:
@@ -225,6 +229,7 @@ async def test_a_command_taken_before_the_leads_changed_hands_is_still_told_of(s
         assert (no.status, no.facts["why"]) == (grpc.StatusCode.FAILED_PRECONDITION, "domain-owns")
         assert client.state(await client.create("L-1", "m-1")) == "PENDING"
         assert (await refusal(client.qualify("L-1", "m-1"))).reason == "rpc.key-reused"
+    assert shop.counted("intents") == {("taken", ""): 1, ("passed_over", "domain-owns"): 1, ("repeated", ""): 2}
 
 
 async def test_fields_of_a_newer_client_are_kept(shop: Shop) -> None:
