@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import msgspec
@@ -147,11 +148,11 @@ class Intaker:
                     self._observer.intents("passed_over", number, reason)
             return
 
-    def _decide(self, records: Sequence[IntentRecord]) -> tuple[Intake, Counter[str]]:
+    def _decide(self, records: Sequence[IntentRecord]) -> tuple[Intake, Counter[gate.Reason]]:
         """What becomes of these records, and why those are passed over that are not ours."""
         tenancy = self._tenancy()
         now_us = self._clock.now_us()
-        passed_over: Counter[str] = Counter()
+        passed_over: Counter[gate.Reason] = Counter()
         rows: list[InboxRow] = []
         dead: list[DeadLetter] = []
         offsets: dict[TopicPartition, int] = {}
