@@ -56,6 +56,9 @@ FINDINGS: dict[str, Explained] = {
         "a secret stands in a file in plain text",
         "move it to the environment or a secret file, and write env:NAME or file:/path",
     ),
+    "config.no-secrets": Explained(
+        "the folder of secret files is not there", "make the folder, or correct --secrets (SALES_CRM_BRIDGE_SECRETS)"
+    ),
     "config.unresolvable-secret": Explained(
         "a reference to a secret leads nowhere",
         "set the environment variable, or put the file there, readable and not empty",
@@ -63,6 +66,14 @@ FINDINGS: dict[str, Explained] = {
     "config.owned-by-bridge": Explained(
         "a Kafka setting that the bridge must own, or that no production bridge may have",
         "remove it; the bridge sets it itself",
+    ),
+    "config.kafka": Explained(
+        "librdkafka does not accept a setting, or no broker is named",
+        "see librdkafka's CONFIGURATION.md for the names and values that it knows",
+    ),
+    "config.no-tenant": Explained(
+        "there is no tenant, or none of that name",
+        "write config/tenants/<tenant>.yaml; docs/config.md explains every key",
     ),
     "config.bad-address": Explained(
         "not a usable address", "write https://host[:port][/path], without user, query or fragment"
@@ -163,10 +174,14 @@ def finding(code: str, message: str, place: Place, remedy: str = "") -> Finding:
     return Finding(code=code, message=message, place=place, remedy=remedy or explained.remedy)
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that ``word`` may be a slip of ("": none is near)."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)), "")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A remedy that names the nearest of ``known`` (or all of them, when none is near)."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
+    if near := nearest(word, names):
+        return f"did you mean {near!r}?"
     return f"use one of: {', '.join(names)}" if names else "remove it"

@@ -15,7 +15,7 @@ from jwt import InvalidKeyError, PyJWK, PyJWKError
 from sales_crm_bridge.errors import EnvironmentFault, Finding, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sales_crm_bridge.settings.calls import Rpc
 
@@ -70,13 +70,23 @@ class Identity:
             require_client_authentication=self._authorities is not None,
         )
 
+    def certificate(self) -> Any:
+        """What is in the certificate's file. Raises ``EnvironmentFault``, as the next two."""
+        return _checked(self._certificate, "certificate", x509.load_pem_x509_certificates)
+
+    def key(self) -> Any:
+        """What is in the key's file."""
+        return _checked(self._key, "private key", lambda text: load_pem_private_key(text, None))
+
+    def authorities(self) -> Any:
+        """What is in the authorities' file; None: there is none."""
+        if self._authorities is None:
+            return None
+        return _checked(self._authorities, "certificate", x509.load_pem_x509_certificates)
+
     def load(self) -> grpc.ServerCertificateConfiguration:
         """Read and check all files."""
-        certificate = _checked(self._certificate, "certificate", x509.load_pem_x509_certificates)
-        key = _checked(self._key, "private key", lambda text: load_pem_private_key(text, None))
-        authorities = None
-        if self._authorities is not None:
-            authorities = _checked(self._authorities, "certificate", x509.load_pem_x509_certificates)
+        certificate, key, authorities = self.certificate(), self.key(), self.authorities()
         mine = x509.load_pem_x509_certificates(certificate)[0].public_key()
         if load_pem_private_key(key, None).public_key() != mine:
             raise EnvironmentFault(
@@ -162,18 +172,24 @@ def _checked(file: Watched, what: str, check: Callable[[bytes], object], give: C
 
 
 def findings_of_files(settings: Rpc) -> list[Finding]:
-    """What is wrong with the files that the settings name."""
-    loads: list[Callable[[], object]] = []
+    """What is wrong with the files that the settings name, each of them by itself, and the pair if both are good."""
+    identity = Identity(settings)
+    single: list[Callable[[], object]] = []
+    pair: list[Callable[[], object]] = []
     if settings.transport == "tls":
-        loads.append(Identity(settings).load)
+        single += [identity.certificate] if settings.certificate_file else []
+        single += [identity.key] if settings.key_file else []
+        single.append(identity.authorities)
+        pair += [identity.load] if settings.certificate_file and settings.key_file else []
+    found = [*_faults(single)] or [*_faults(pair)]
     if settings.transport != "off" and settings.tokens is not None:
-        loads.append(KeySet(settings.tokens.keys_file).load)
-    found = []
+        found += _faults([KeySet(settings.tokens.keys_file).load])
+    return found
+
+
+def _faults(loads: Sequence[Callable[[], object]]) -> Iterator[Finding]:
     for load in loads:
         try:
             load()
         except EnvironmentFault as fault:
-            found.append(
-                Finding(code=fault.code, message=fault.message, place=Place(file=fault.place), remedy=fault.remedy)
-            )
-    return found
+            yield Finding(code=fault.code, message=fault.message, place=Place(file=fault.place), remedy=fault.remedy)

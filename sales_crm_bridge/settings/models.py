@@ -38,6 +38,7 @@ KAFKA_SECRETS = frozenset(
 KAFKA_OWNED = {
     "acks": "facts are acknowledged by all in-sync replicas",
     "auto.offset.reset": "a place that is gone opens a gap instead of being skipped",
+    "default.topic.config": "a topic's settings stand among the others",
     "delivery.report.only.error": "every fact's acknowledgement is awaited",
     "delivery.timeout.ms": "it is the setting `relay.publish_timeout`",
     "enable.auto.commit": "the bridge's place is in its ledger",
@@ -48,6 +49,7 @@ KAFKA_OWNED = {
     "group.id": "it is the setting `consumer_group`",
     "group.protocol": "the bridge speaks the classic protocol",
     "isolation.level": "aborted intents are no intents",
+    "logger": "what librdkafka says goes into the bridge's log",
     "message.timeout.ms": "it is the setting `relay.publish_timeout`",
     "partition.assignment.strategy": "a place is named before a partition is read",
     "partitioner": "all clients of the domain must agree on the partition of a key",
