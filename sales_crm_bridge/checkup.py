@@ -14,15 +14,14 @@ from sales_crm_bridge.errors import BridgeError, EnvironmentFault, Finding, Plac
 from sales_crm_bridge.kafka import kafka_state
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.roster import judge
-from sales_crm_bridge.rpc import findings_of_files
-from sales_crm_bridge.settings import run_findings
+from sales_crm_bridge.settings import touches
 from sales_crm_bridge.world import WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_crm_bridge.ports import Ledger
-    from sales_crm_bridge.settings import Settings
+    from sales_crm_bridge.settings import Reading, Settings
     from sales_crm_bridge.tenants import Tenant
 
 
@@ -61,11 +60,15 @@ class CheckReport:
         }
 
 
-def check_files(folder: Path) -> CheckReport:
-    """Read the tenants' files in ``folder``; nothing leaves the machine."""
+def check_files(reading: Reading) -> CheckReport:
+    """Everything that can be said without leaving the machine: of the settings as they were read, and of the tenants' files."""
+    findings = [*reading.findings, *operate.unfit(reading.settings, reading.place, reading.broken)]
+    folder = Path(reading.settings.tenants.folder)
+    if not folder.is_dir() and touches(("tenants", "folder"), reading.broken):
+        return CheckReport(findings=tuple(findings), tenants=())  # nobody knows where they are
     loaded = tenant_files.load(folder, wiring.catalogue())
-    findings = list(loaded.findings)
-    if not loaded.tenants and not findings:
+    findings += loaded.findings
+    if not loaded.tenants and not loaded.findings:
         findings.append(operate.no_tenant(str(folder), None))
     tenants = tuple(tenant for _, tenant in sorted(loaded.tenants.items()))
     told = tuple(TenantCheck(tenant=one.tenant, lines=(("file", one.file),)) for one in tenants)
@@ -74,8 +77,8 @@ def check_files(folder: Path) -> CheckReport:
 
 async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
     """Ask each CRM, Kafka and the ledger as well; changes nothing but what a sign-in itself must keep."""
-    findings = [*offline.findings, *run_findings(settings), *findings_of_files(settings.rpc)]
-    if settings.kafka:
+    findings = [*offline.findings]
+    if settings.kafka.get("bootstrap.servers") and not any(one.code == "config.kafka" for one in offline.findings):
         findings += await kafka_state(operate.kafka_settings(settings), inbox_keep_s=settings.retention.inbox_s)
     told: list[TenantCheck] = []
     async with AsyncExitStack() as stack:

@@ -6,18 +6,17 @@ import asyncio
 import json
 import signal
 import sys
-from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sales_crm_bridge import checkup, console, contract, observe, operate, trying
-from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME, BridgeError, ConfigError
+from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME, BridgeError
 from sales_crm_bridge.once import sync_once
 from sales_crm_bridge.settings import load as load_settings
-from sales_crm_bridge.settings import tenants_folder
+from sales_crm_bridge.settings import read as read_settings
 from sales_crm_bridge.units import time_us
 
 if TYPE_CHECKING:
@@ -148,25 +147,17 @@ def run(*, config: Path | None, secrets: Path | None) -> None:
 @click.option("--online", is_flag=True, help="Also ask each CRM, Kafka and the ledger.")
 @AS_JSON
 def check(*, config: Path | None, secrets: Path | None, online: bool, as_json: bool) -> None:
-    """Report every problem of every file at once.
+    """Report every problem of every file at once, and whatever else `run` would refuse.
 
-    Each comes with file, line, column, code and remedy. With --online it also signs in to each CRM, compares the mapping with
-    the CRM's own field definitions, reports rights, clock skew and quota, and whether Kafka's topics and rights and the ledger's
-    schema are as needed. It changes nothing. Exit code 2 if anything is found.
+    Each comes with file, line, column, code and remedy. Nothing leaves the machine. With --online it also signs in to each CRM,
+    compares the mapping with the CRM's own field definitions, reports rights, clock skew and quota, and whether Kafka's topics and
+    rights and the ledger's schema are as needed. It changes nothing. Exit code 2 if anything is found.
     """
-    try:
-        settings = _settings(config, secrets, log="error")
-    except ConfigError as error:
-        folder = tenants_folder(_config(config))
-        others = checkup.check_files(folder) if folder.is_dir() else checkup.CheckReport(findings=(), tenants=())
-        _show_check(replace(others, findings=(*error.findings, *others.findings)), as_json=as_json)
-    report = checkup.check_files(Path(settings.tenants.folder))
-    if online:
-        report = asyncio.run(checkup.check_online(settings, report))
-    _show_check(report, as_json=as_json)
-
-
-def _show_check(report: checkup.CheckReport, *, as_json: bool) -> NoReturn:
+    reading = read_settings(_config(config), secrets)
+    observe.log_to_stderr("error", reading.settings.log.form)
+    report = checkup.check_files(reading)
+    if online and not reading.findings:
+        report = asyncio.run(checkup.check_online(reading.settings, report))
     if as_json:
         _print_json(report.to_json())
     else:

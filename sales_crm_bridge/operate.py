@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from sales_crm_bridge import contract, fronts, gate, observe, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.errors import (
@@ -18,24 +20,24 @@ from sales_crm_bridge.errors import (
     Finding,
     Place,
 )
-from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings
+from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings, refusals
 from sales_crm_bridge.ledger import migrate as migrate_ledger
 from sales_crm_bridge.ledger import open_ledger, schema_state
 from sales_crm_bridge.roster import judge, row_of
 from sales_crm_bridge.rpc import findings_of_files
-from sales_crm_bridge.settings import run_findings
+from sales_crm_bridge.settings import run_findings, somewhere
 from sales_crm_bridge.tasks import end, first
 from sales_crm_bridge.units import ago_us, time_text
 from sales_crm_bridge.web import Meter, serve
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from sales_crm_bridge.ports import Ledger, SpanSink
     from sales_crm_bridge.rpc import RpcServer
     from sales_crm_bridge.service import Service
-    from sales_crm_bridge.settings import Settings
+    from sales_crm_bridge.settings import Route, Settings
     from sales_crm_bridge.tenants import Tenant
     from sales_crm_bridge.web import Face
 
@@ -69,9 +71,24 @@ def facts_of(settings: Settings) -> KafkaFacts:
     return KafkaFacts(kafka_settings(settings), framing=framing)
 
 
+def unfit(
+    settings: Settings, place: Callable[[Sequence[str | int]], Place] = somewhere, broken: Sequence[Route] = ()
+) -> list[Finding]:
+    """What a bridge in production lacks, and what of it can never work; nothing leaves the machine.
+
+    ``place``: where the value at a route stands; ``broken``: what is known to be wrong already.
+    """
+    hidden = sorted(name for name, value in settings.kafka.items() if isinstance(value, SecretStr))
+    return [
+        *run_findings(settings, place, broken),
+        *refusals(kafka_settings(settings), lambda name: place(("kafka", name) if name else ("kafka",)), hidden),
+        *findings_of_files(settings.rpc),
+    ]
+
+
 def need_kafka(settings: Settings) -> None:
     """Raise ``ConfigError`` unless the settings are good enough for production."""
-    findings = [*run_findings(settings), *findings_of_files(settings.rpc)]
+    findings = unfit(settings)
     if findings:
         raise ConfigError(findings)
 

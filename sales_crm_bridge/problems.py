@@ -91,9 +91,19 @@ def findings_of(error: ValidationError, model: type[BaseModel], locate: Locate) 
     return found
 
 
+def routes_of(error: ValidationError) -> list[tuple[str | int, ...]]:
+    """Where each error is."""
+    return [
+        (*detail["loc"], *inner)
+        for detail in error.errors(include_url=False)
+        for inner in ([(one[0],) for one in detail["ctx"]["problems"]] if detail["type"] == _SEVERAL else [()])
+    ]
+
+
 def several(problems: Sequence[tuple[str, str, str]]) -> PydanticCustomError:
     """One error for many findings: each is the key at fault, the finding's code, and what is wrong."""
-    return PydanticCustomError(_SEVERAL, "several problems", {"problems": list(problems)})
+    said = "; ".join(message for _, _, message in problems)
+    return PydanticCustomError(_SEVERAL, "{said}", {"problems": list(problems), "said": said})
 
 
 def _finding(detail: ErrorDetails, model: type[BaseModel], locate: Locate) -> Finding:

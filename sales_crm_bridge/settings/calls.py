@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sales_crm_bridge.problems import Seconds, Strict
+from sales_crm_bridge.problems import Seconds, Strict, several
 
 
 class Tokens(Strict):
@@ -75,23 +75,24 @@ class Rpc(Strict):
 
     @model_validator(mode="after")
     def _somebody_can_call(self) -> Self:
-        """What belongs together; each message names all that is missing or too much."""
+        """What belongs together; each message names all that is missing or too much, and all of them come at once."""
         if self.transport == "off":
             return self
+        found: list[tuple[str, str, str]] = []
         files = {"certificate_file": self.certificate_file, "key_file": self.key_file}
         if self.transport == "tls" and (missing := [name for name, file in files.items() if not file]):
-            raise PydanticCustomError(
-                "config.missing-key", "transport: tls needs {names}", {"names": ", ".join(missing)}
-            )
+            found.append(("transport", "config.missing-key", f"transport: tls needs {', '.join(missing)}"))
         files["client_ca_file"] = self.client_ca_file
         if self.transport == "insecure" and (useless := [name for name, file in files.items() if file]):
-            raise PydanticCustomError(
-                "config.bad-value", "transport: insecure has no use for {names}", {"names": ", ".join(useless)}
-            )
+            said = f"transport: insecure has no use for {', '.join(useless)}"
+            found.append((useless[0], "config.bad-value", said))
         if self.tokens is None and not self.client_ca_file:
-            raise PydanticCustomError("config.missing-key", "no caller can be known: set client_ca_file, or tokens")
+            said = "no caller can be known: set client_ca_file, or tokens"
+            found.append(("transport", "config.missing-key", said))
         if any(one.certificate for one in self.callers) and not self.client_ca_file:
-            raise PydanticCustomError("config.missing-key", "callers with certificates need client_ca_file")
+            found.append(("callers", "config.missing-key", "callers with certificates need client_ca_file"))
         if any(one.token for one in self.callers) and self.tokens is None:
-            raise PydanticCustomError("config.missing-key", "callers with tokens need tokens")
+            found.append(("callers", "config.missing-key", "callers with tokens need tokens"))
+        if found:
+            raise several(found)
         return self

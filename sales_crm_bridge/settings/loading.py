@@ -2,148 +2,130 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
 from sales_crm_bridge import yaml_places
 from sales_crm_bridge.errors import ConfigError, Finding, Place
-from sales_crm_bridge.findings import did_you_mean, finding
-from sales_crm_bridge.problems import findings_of, keys_at
+from sales_crm_bridge.findings import finding
+from sales_crm_bridge.problems import findings_of
 from sales_crm_bridge.secret_refs import is_reference
-from sales_crm_bridge.settings.models import KAFKA_SECRETS, PREFIX, Settings, Tenants
+from sales_crm_bridge.settings.models import KAFKA_SECRETS, Settings
+from sales_crm_bridge.settings.salvaging import salvage, touches
+from sales_crm_bridge.settings.sources import Route, environment, holds, merged, secret_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from pathlib import Path
 
-_NOT_SETTINGS = frozenset({f"{PREFIX}CONFIG", f"{PREFIX}SECRETS"})
-"""Variables of the command line: where the file and the secret files are."""
+    from sales_crm_bridge.settings.sources import Source
 
-_UNPREFIXED = frozenset({"port_http", "port_grpc"})
+NOWHERE = "the settings"
 
 
-def load(file: Path | None, secrets: Path | None = None) -> Settings:
+def somewhere(_route: Sequence[str | int]) -> Place:
+    """The place of what nothing gave, or of what is no longer known where it stands."""
+    return Place(file=NOWHERE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Settings as far as they can be used, and every problem of them; without a problem they are what was meant.
+
+    ``broken``: what could not be used (``()``: the whole file); there ``settings`` has the default. ``place``: where the value at a
+    route stands.
+    """
+
+    settings: Settings
+    findings: tuple[Finding, ...]
+    broken: tuple[Route, ...]
+    place: Callable[[Sequence[str | int]], Place]
+
+
+def load(file: Path | None, secrets: Path | None = None, *, without: Collection[str] = ()) -> Settings:
+    """As ``read``, but raises ``ConfigError`` with every problem."""
+    reading = read(file, secrets, without=without)
+    if reading.findings:
+        raise ConfigError(reading.findings)
+    return reading.settings
+
+
+def read(file: Path | None, secrets: Path | None = None, *, without: Collection[str] = ()) -> Reading:
     """The settings from the process's environment, the folder ``secrets`` and the YAML ``file`` (None: there is none).
 
-    A file of ``secrets`` holds one setting and is called ``sales_crm_bridge_<setting>``. Raises ``ConfigError`` with every problem.
+    A file of ``secrets`` holds one setting and is called ``sales_crm_bridge_<setting>``. ``without``: settings that the caller has
+    no use for; they keep their defaults, and what they refer to is not looked for.
     """
-    document = (
-        yaml_places.read(file, str(file)) if file is not None else yaml_places.Document(file="(no file)", value={})
-    )
+    document = yaml_places.read(file, str(file)) if file is not None else yaml_places.Document(file=NOWHERE, value={})
     found = list(document.findings)
     values: dict[str, object] = {}
+    broken: tuple[Route, ...] = ()
     if isinstance(document.value, Mapping):
         values = dict(document.value)
-    elif not found:
-        found.append(finding("config.bad-type", "the file is not a mapping", document.place(())))
+    else:
+        broken = ((),)
+        if not found:
+            found.append(finding("config.bad-type", "the file is not a mapping", document.place(())))
     found += _plain_secrets(document)
-    folder = secrets if secrets is not None and secrets.is_dir() else None
-    found += _unknown_names(folder)
-
-    def locate(route: Sequence[str | int], key: bool) -> Place:  # noqa: FBT001 - the shape of problems.Locate
-        return _origin(route, folder) or document.place(route, key=key)
-
+    sources = (environment(), secret_files(secrets))
+    for source in reversed(sources):
+        values = merged(values, source.values)
+        found += source.findings
+        broken += source.broken
+    values = {name: value for name, value in values.items() if name not in without}
+    locate = _locator(document, sources)
     try:
-        settings = Settings(_secrets_dir=folder, **values)  # type: ignore[arg-type]  # untrusted: the models check it
+        settings = Settings(**values)  # type: ignore[arg-type]  # untrusted: the models check it
     except ValidationError as error:
-        raise ConfigError(_ordered([*found, *findings_of(error, Settings, locate)])) from None
-    except SettingsError as error:
-        place = Place(file="environment")
-        found.append(
-            finding("config.bad-value", f"a variable is not the JSON that its setting needs ({_named(error)})", place)
-        )
-        raise ConfigError(_ordered(found)) from None
-    if found:
-        raise ConfigError(_ordered(found))
-    return settings
+        found += findings_of(error, Settings, locate)
+        settings, refused = salvage(values, error)
+        broken += refused
+    return Reading(settings=settings, findings=tuple(_ordered(found)), broken=broken, place=locate)
 
 
-def tenants_folder(file: Path | None) -> Path:
-    """Where the tenants' files are, as far as settings that ``load`` refuses tell: a broken one of them hides no other file."""
-    named: object = os.environ.get(f"{PREFIX}TENANTS__FOLDER")
-    if named is None and file is not None:
-        value = yaml_places.read(file, str(file)).value
-        part = value.get("tenants") if isinstance(value, Mapping) else None
-        named = part.get("folder") if isinstance(part, Mapping) else None
-    return Path(named if isinstance(named, str) and named else Tenants().folder)
-
-
-def run_findings(settings: Settings) -> list[Finding]:
-    """What a bridge in production needs and these settings lack; a demo brings its own."""
-    place = Place(file="settings")
-    found = []
-    if "bootstrap.servers" not in settings.kafka:
-        found.append(
-            finding("config.missing-key", "no Kafka cluster", place, "set kafka: {bootstrap.servers: host:port}")
-        )
+def run_findings(
+    settings: Settings,
+    place: Callable[[Sequence[str | int]], Place] = somewhere,
+    broken: Sequence[Route] = (),
+) -> list[Finding]:
+    """What a bridge in production needs and these settings lack, but for what is ``broken``; a demo brings its own."""
+    lacks: list[tuple[Route, str, str]] = []
+    if not str(settings.kafka.get("bootstrap.servers", "")).strip():
+        lacks.append((("kafka", "bootstrap.servers"), "no Kafka cluster", "set kafka: {bootstrap.servers: host:port}"))
     if not settings.hash_keys:
         remedy = "set hash_keys to a list with one reference to a random text of 32 characters or more"
-        found.append(finding("config.missing-key", "no key for the hashes of field values", place, remedy))
+        lacks.append((("hash_keys",), "no key for the hashes of field values", remedy))
     if settings.seal_key is None:
         remedy = "set seal_key to a reference to a random text of 32 characters or more"
-        found.append(finding("config.missing-key", "no key to seal what sign-ins keep", place, remedy))
-    return found
+        lacks.append((("seal_key",), "no key to seal what sign-ins keep", remedy))
+    return [
+        finding("config.missing-key", message, place(route), remedy)
+        for route, message, remedy in lacks
+        if not touches(route, broken)
+    ]
+
+
+def _locator(document: yaml_places.Document, sources: Sequence[Source]) -> Callable[..., Place]:
+    """Says where the value at a route stands (``key``: its key), or what is nearest around it."""
+
+    def locate(route: Sequence[str | int], key: bool = False) -> Place:  # noqa: FBT001, FBT002 - the shape of problems.Locate
+        for length in range(len(route), 0, -1):
+            for source in sources:
+                if holds(source.values, route[:length]):
+                    return source.place(route[:length])
+            if holds(document.value, route[:length]):
+                break
+        return document.place(route, key=key)
+
+    return locate
 
 
 def _ordered(found: Iterable[Finding]) -> list[Finding]:
-    one_each = {(one.place, one.code, one.remedy): one for one in found}
-    return sorted(one_each.values(), key=lambda one: (one.place, one.code, one.message))
-
-
-def _named(error: SettingsError) -> str:
-    """The setting's name in an error of pydantic-settings, without the value."""
-    return str(error).split('"')[1] if '"' in str(error) else "unnamed"
-
-
-def _origin(route: Sequence[str | int], folder: Path | None) -> Place | None:
-    """The variable or secret file that gave the value at ``route``; None: neither did."""
-    names = {name.upper(): name for name in os.environ}
-    for length in range(len(route), 0, -1):
-        parts = [str(step).replace(".", "_") for step in route[:length]]
-        wanted = parts[0] if parts[0] in _UNPREFIXED else PREFIX + "__".join(parts)
-        if wanted.upper() in names:
-            return Place(file=f"environment variable {names[wanted.upper()]}")
-    if folder is not None and route:
-        path = folder / f"{PREFIX}{route[0]}".lower()
-        if path.is_file():
-            return Place(file=str(path))
-    return None
-
-
-def _unknown_names(folder: Path | None) -> list[Finding]:
-    """Variables and secret files that carry our prefix and name no setting."""
-    found = []
-    for name in sorted(os.environ):
-        if not name.upper().startswith(PREFIX) or name.upper() in _NOT_SETTINGS:
-            continue
-        route = name[len(PREFIX) :].lower().split("__")
-        unknown = _first_unknown(route)
-        if unknown is not None:
-            remedy = did_you_mean(route[unknown], keys_at(Settings, route[:unknown]))
-            place = Place(file=f"environment variable {name}")
-            found.append(finding("config.unknown-key", f"no setting is called {route[unknown]!r}", place, remedy))
-    for path in sorted(folder.iterdir()) if folder is not None else ():
-        name = path.name.lower()
-        if name.startswith(PREFIX.lower()) and name[len(PREFIX) :] not in keys_at(Settings, ()):
-            remedy = did_you_mean(name[len(PREFIX) :], keys_at(Settings, ()))
-            found.append(
-                finding("config.unknown-key", f"no setting is called {path.name!r}", Place(file=str(path)), remedy)
-            )
-    return found
-
-
-def _first_unknown(route: Sequence[str]) -> int | None:
-    if route[0] == "kafka":
-        return None
-    for index, step in enumerate(route):
-        if step not in keys_at(Settings, route[:index]):
-            return index
-    return None
+    return sorted(dict.fromkeys(found), key=lambda one: (one.place, one.code, one.message))
 
 
 def _plain_secrets(document: yaml_places.Document) -> list[Finding]:

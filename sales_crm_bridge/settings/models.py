@@ -396,12 +396,12 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
-        file_secret_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment, secret files, then what is handed in (the YAML file's values)."""
-        return env_settings, file_secret_settings, init_settings
+        """What is handed in alone: the loader puts the sources together, so that it can say where each value stands."""
+        return (init_settings,)
 
     def ledger_address(self) -> str:
         """The ledger's address with its password in it: for the ledger's driver alone."""

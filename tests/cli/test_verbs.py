@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,18 @@ from pathlib import Path
 import pytest
 
 from sales_crm_bridge import cli
+from sales_crm_bridge.settings import PREFIX
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 30
 """How long a test waits for another process before it fails."""
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a deployment is in the environment."""
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX) or name.startswith("PORT_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -101,6 +110,78 @@ def test_every_problem_of_every_file_is_told_at_once(deployment: Path, capsys: p
     assert all(one["line"] > 0 and one["remedy"] for one in findings)
 
 
+def told(said: str) -> set[tuple[str, str, int]]:
+    """What ``check --json`` found: code, file name, line."""
+    return {(one["code"], Path(one["file"]).name, one["line"]) for one in json.loads(said)["findings"]}
+
+
+def test_check_finds_what_run_would_refuse(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without leaving the machine: keys that are missing, what librdkafka does not take, files of calls; beside refused values."""
+    deployment.write_text(
+        "kafka:\n  bootstrap.servrs: k:1\n  security.protocol: sasl_sslx\n  acks: 1\n"
+        "rpc:\n  transport: tls\n  certificate_file: /no/cert\n  client_ca_file: /no/ca\n"
+        "  tokens: {keys_file: /no/keys, issuer: i, audience: a}\n"
+        f"tenants: {{folder: {deployment.parent / 'tenants'}}}\n"
+    )
+    assert call("check", "-c", str(deployment), "--json") == 2
+    assert told(capsys.readouterr().out) == {
+        ("config.missing-key", "bridge.yaml", 1),
+        ("config.missing-key", "bridge.yaml", 2),
+        ("config.kafka", "bridge.yaml", 2),
+        ("config.kafka", "bridge.yaml", 3),
+        ("config.owned-by-bridge", "bridge.yaml", 4),
+        ("config.missing-key", "bridge.yaml", 6),
+        ("rpc.bad-file", "cert", 0),
+        ("rpc.bad-file", "ca", 0),
+        ("rpc.bad-file", "keys", 0),
+    }
+    assert call("check", "-c", str(deployment)) == 2
+    said = capsys.readouterr().out
+    for lack in ("no Kafka cluster", "no key for the hashes", "no key to seal", "transport: tls needs key_file"):
+        assert lack in said
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hash_keys": []},
+        {"seal_key": None},
+        {"kafka": {}},
+        {"kafka": {"bootstrap.servers": " "}},
+        {"kafka": {"bootstrap.servers": "127.0.0.1:1", "security.protocol": "sasl_sslx"}},
+        {"kafka": {"bootstrap.servers": "127.0.0.1:1", "max.in.flight": 10}},
+        {"rpc": {"transport": "insecure", "tokens": {"keys_file": "/no/keys", "issuer": "i", "audience": "a"}}},
+    ],
+)
+def test_run_refuses_nothing_that_check_let_pass(
+    deployment: Path, wrong: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same finding, from the same settings, with exit code 2 from both."""
+    deployment.write_text(json.dumps({**json.loads(deployment.read_text()), **wrong}))
+    assert call("check", "-c", str(deployment), "--json") == 2
+    (found,) = json.loads(capsys.readouterr().out)["findings"]
+    assert call("run", "-c", str(deployment)) == 2
+    refused = capsys.readouterr().err
+    assert f"[{found['code']}]" in refused
+    assert found["message"] in refused
+
+
+def test_the_examples_of_the_repository_are_good_once_their_secrets_are_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`check` where the repository is, with the variables that the two files name: no problems found."""
+    monkeypatch.chdir(ROOT)
+    wanted = ("BRIDGE_DB_PASSWORD", "BRIDGE_HASH_KEY", "BRIDGE_SEAL_KEY", "ACME_HUBSPOT_TOKEN")
+    for name in wanted:
+        monkeypatch.delenv(name, raising=False)
+    assert call("check", "--json") == 2
+    assert {code for code, _, _ in told(capsys.readouterr().out)} == {"config.unresolvable-secret"}
+    for name in wanted:
+        monkeypatch.setenv(name, "a secret of the tests")
+    assert call("check") == 0
+    assert "no problems found" in capsys.readouterr().out
+
+
 def test_a_broken_settings_file_is_told_the_same_way(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown setting and a bad one, with their places."""
     deployment.write_text("ledgr: sqlite:///x.db\npush:\n  attempts_max: 0\n")
@@ -150,7 +231,7 @@ def test_a_broken_settings_file_hides_no_problem_of_a_tenant(
     monkeypatch.setenv("SALES_CRM_BRIDGE_TENANTS__FOLDER", str(folder))
     assert call("check", "-c", str(deployment), "--json") == 2
     codes = [one["code"] for one in json.loads(capsys.readouterr().out)["findings"]]
-    assert codes == ["config.unknown-key", "config.unknown-crm"]
+    assert codes == ["config.unknown-key", *["config.missing-key"] * 3, "config.unknown-crm"]
 
 
 def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(
