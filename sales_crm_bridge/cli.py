@@ -80,9 +80,15 @@ def _config(config: Path | None) -> Path | None:
     return DEFAULT_CONFIG if config is None and DEFAULT_CONFIG.is_file() else config
 
 
-def _settings(config: Path | None, secrets: Path | None, *, log: str = "") -> Settings:
+NO_LEDGERS = ("hash_keys", "kafka", "seal_key", "telemetry")
+"""Settings with secrets that nobody needs who looks into the ledger alone: they may be missing on the machine where one looks."""
+
+
+def _settings(
+    config: Path | None, secrets: Path | None, without: tuple[str, ...] = (), *, log: str = ""
+) -> Settings:
     """The deployment's settings. ``log``: the log's level for a verb whose report says what happened ("": as they say)."""
-    settings = load_settings(_config(config), secrets)
+    settings = load_settings(_config(config), secrets, without=without)
     observe.log_to_stderr(log or settings.log.level, settings.log.form)
     return settings
 
@@ -207,7 +213,7 @@ def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: b
     State, lag, open commands, dead letters, gaps, outbox: all of it is read from the ledger, so it can be asked on any machine
     that reaches that, also while nothing runs. Beneath the tables stands what is wrong, with its code and remedy.
     """
-    settings = _settings(config, secrets)
+    settings = _settings(config, secrets, NO_LEDGERS)
 
     async def main() -> int:
         while True:
@@ -236,11 +242,12 @@ def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: b
 def gate(*, config: Path | None, secrets: Path | None, only: str | None, in_force: bool, as_json: bool) -> None:
     """Print who handles a tenant's Lead intents, and since when.
 
-    It is read from the tenants' files. --json prints what the Sales domain must do: the other half of the gate, so that every
-    intent is handled by exactly one of the two. Where the bridge runs already, give the domain what is --in-force: a file can be
-    refused, and a retired tenant's leads are the domain's.
+    It is read from the tenants' files, without their secrets. --json prints what the Sales domain must do: the other half of the
+    gate, so that every intent is handled by exactly one of the two. Where the bridge runs already, give the domain what is
+    --in-force, in the ledger: a file can be refused, and a retired tenant's leads are the domain's.
     """
-    settings = _settings(config, secrets, log="error")
+    needless = NO_LEDGERS if in_force else (*NO_LEDGERS, "ledger", "ledger_password")
+    settings = _settings(config, secrets, needless, log="error")
     tenants = asyncio.run(operate.tenants_in_force(settings, only)) if in_force else operate.tenants_of(settings, only)
     if as_json:
         _print_json(operate.gate_json(tenants))
@@ -255,9 +262,9 @@ def migrate(*, config: Path | None, secrets: Path | None) -> None:
     """Bring the ledger's schema up to date.
 
     The previous version of the program may be at work meanwhile. Applied steps are named; again: nothing. An embedded SQLite
-    ledger is brought up to date by every verb that opens it.
+    ledger is made here; `run` and `sync` make it too, and bring it up to date. Verbs that only look never do.
     """
-    settings = _settings(config, secrets)
+    settings = _settings(config, secrets, NO_LEDGERS)
 
     async def main() -> int:
         applied = await operate.migrate(settings)
@@ -354,7 +361,7 @@ def tenant() -> None:
 @AS_JSON
 def tenant_list(*, config: Path | None, secrets: Path | None, as_json: bool) -> None:
     """List the tenants that the ledger has accepted, retired ones too, whether or not their file is still there."""
-    settings = _settings(config, secrets)
+    settings = _settings(config, secrets, NO_LEDGERS)
 
     async def main() -> int:
         rows = await operate.tenant_rows(settings)
@@ -377,7 +384,7 @@ def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: 
 
     Remove its file as well. A file that is there unchanged does not bring the tenant back; a changed one does.
     """
-    settings = _settings(config, secrets)
+    settings = _settings(config, secrets, NO_LEDGERS)
     if not yes and not click.confirm(
         f"Retire {name}? Its open commands stay in the ledger and are not carried out.", err=True
     ):

@@ -80,7 +80,7 @@ async def sync_once(settings: Settings, only: frozenset[str], progress: Progress
     Raises ``ConfigError`` when ``only`` names a tenant that is not in force.
     """
     operate.need_kafka(settings)
-    async with operate.ledger_of(settings) as ledger:
+    async with operate.ledger_of(settings, make=True) as ledger:
         clock, dice = WallClock(), RealDice()
         outside = wiring.Outside(clock=clock, dice=dice, ledger=ledger, transport=wiring.real_transport(settings))
         crew = wiring.Crew(settings, outside)

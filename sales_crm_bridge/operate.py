@@ -17,9 +17,11 @@ from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.errors import (
     Bug,
     ConfigError,
+    EnvironmentFault,
     Finding,
     Place,
 )
+from sales_crm_bridge.findings import finding, nearest
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings, refusals
 from sales_crm_bridge.ledger import migrate as migrate_ledger
 from sales_crm_bridge.ledger import open_ledger, schema_state
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.rpc import RpcServer
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Route, Settings
+    from sales_crm_bridge.state import TenantRow
     from sales_crm_bridge.tenants import Tenant
     from sales_crm_bridge.web import Face
 
@@ -94,14 +97,38 @@ def need_kafka(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def ledger_of(settings: Settings, *, migrate: bool = False) -> AsyncIterator[Ledger]:
-    """The deployment's ledger, open. An embedded one is brought up to date by itself: there is nobody else to do it."""
+async def ledger_of(settings: Settings, *, make: bool = False) -> AsyncIterator[Ledger]:
+    """The deployment's ledger, open. Raises ``EnvironmentFault`` when it is not there, or its schema is not what is needed.
+
+    ``make``: an embedded one is made and brought up to date, since there is nobody else to do it. Who only looks makes none: a new
+    one in the wrong folder would say that there are no tenants.
+    """
     address = settings.ledger_address()
-    ledger = await open_ledger(address, migrate=migrate or address.startswith("sqlite:"))
+    make = make and _file_of(address) is not None
+    if not make:
+        need_ledger(address)
+    ledger = await open_ledger(address, migrate=make)
     try:
         yield ledger
     finally:
         await ledger.close()
+
+
+def need_ledger(address: str) -> None:
+    """Raise ``EnvironmentFault`` if ``address`` names an embedded ledger that is not there."""
+    file = _file_of(address)
+    if file is not None and not file.is_file():
+        raise EnvironmentFault(
+            "ledger.unreachable",
+            "there is no such ledger",
+            place=str(file),
+            remedy="correct `ledger`, or the folder that you are in; a new one is made by `sales-crm-bridge migrate`, or by `run`",
+        )
+
+
+def _file_of(address: str) -> Path | None:
+    """The file of an embedded ledger."""
+    return Path(address.removeprefix("sqlite:///")) if address.startswith("sqlite:") else None
 
 
 # --- run --------------------------------------------------------------------------------------------------------------
@@ -157,6 +184,7 @@ async def spans_of(settings: Settings) -> AsyncIterator[SpanSink | None]:
 
 async def check_ledger(settings: Settings) -> None:
     """Raise ``EnvironmentFault`` unless the ledger is there, has the schema that we need, and its clock agrees with ours."""
+    need_ledger(settings.ledger_address())
     clock = WallClock()
     before_us = clock.now_us()
     state = await schema_state(settings.ledger_address())
@@ -168,9 +196,9 @@ async def check_ledger(settings: Settings) -> None:
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run the bridge until ``stop``; raises before it starts if the set-up or the surroundings are not as needed."""
     need_kafka(settings)
-    if not settings.ledger_address().startswith("sqlite:"):
+    if _file_of(settings.ledger_address()) is None:
         await check_ledger(settings)
-    async with spans_of(settings) as spans, ledger_of(settings) as ledger:
+    async with spans_of(settings) as spans, ledger_of(settings, make=True) as ledger:
         service, face, calls = service_of(settings, ledger, spans)
         async with serve(face.app, settings.web.host, settings.port_http) as (port, serving):
             log.info("listening for HTTP", extra={"event": "http.listening", "port": port})
@@ -253,10 +281,18 @@ async def rewind_in(ledger: Ledger, settings: Settings, to_us: int, now_us: int)
 
 
 def tenants_of(settings: Settings, only: str | None = None) -> list[Tenant]:
-    """The tenants of the files, by name; raises ``ConfigError`` with every finding, or when ``only`` is not among them."""
-    loaded = tenant_files.load(Path(settings.tenants.folder), wiring.catalogue())
-    if loaded.findings:
-        raise ConfigError(loaded.findings)
+    """The tenants of the files, by name, or ``only`` this one; what their secrets are is not looked at.
+
+    Raises ``ConfigError`` with every finding (of its file, if only one is asked for), or when there is none.
+    """
+    loaded = tenant_files.load(Path(settings.tenants.folder), wiring.catalogue(), secrets=False)
+    findings = [
+        one
+        for one in loaded.findings
+        if only is None or one.code == "tenant.no-folder" or Path(one.place.file).stem == only
+    ]
+    if findings:
+        raise ConfigError(findings)
     found = [tenant for name, tenant in sorted(loaded.tenants.items()) if only in (None, name)]
     if not found:
         raise ConfigError([no_tenant(settings.tenants.folder, only)])
@@ -266,23 +302,32 @@ def tenants_of(settings: Settings, only: str | None = None) -> list[Tenant]:
 async def tenants_in_force(settings: Settings, only: str | None = None) -> list[Tenant]:
     """The tenants that the ledger has in force, whatever the files say; raises ``ConfigError`` when ``only`` is not among them."""
     async with ledger_of(settings) as ledger:
-        rows = sorted((row.tenant, row.text) for row in await ledger.tenants() if not row.retired_us)
+        rows = await ledger.tenants()
+    if only is not None:
+        need_in_force(only, rows)
     catalogue = wiring.catalogue()
-    found = [tenant_files.reaccept(text, name, catalogue) for name, text in rows if only in (None, name)]
-    if only is not None and not found:
-        raise ConfigError([no_tenant(settings.tenants.folder, only)])
-    return found
+    wanted = [row for row in rows if not row.retired_us and only in (None, row.tenant)]
+    return [tenant_files.reaccept(row.text, row.tenant, catalogue) for row in wanted]
 
 
 def no_tenant(folder: str, only: str | None) -> Finding:
     """That tenant ``only``, or any tenant, is not there (the files are in ``folder``)."""
-    what = "there is no tenant file" if only is None else f"there is no tenant {only}"
-    return Finding(
-        code="config.no-tenant",
-        message=what,
-        place=Place(file=folder),
-        remedy="write config/tenants/<tenant>.yaml; docs/config.md explains every key",
-    )
+    what = "there is no tenant file" if only is None else f"there is no tenant {only!r}"
+    remedy = f"write {folder}/{'<tenant>' if only is None else only}.yaml; docs/config.md explains every key"
+    return finding("config.no-tenant", what, Place(file=folder), remedy)
+
+
+def need_in_force(name: str, rows: Sequence[TenantRow]) -> None:
+    """Raise ``ConfigError`` unless tenant ``name`` is one of the ledger's, and not retired."""
+    row = next((one for one in rows if one.tenant == name), None)
+    if row is not None and not row.retired_us:
+        return
+    near = nearest(name, [one.tenant for one in rows if not one.retired_us])
+    said, remedy = f"no tenant {name!r} is in force", f"did you mean {near!r}? " if near else ""
+    if row is not None:
+        said = f"tenant {name!r} was retired at {time_text(row.retired_us)}: the Sales domain handles its Lead intents"
+    remedy += "`sales-crm-bridge tenant list` names all that were ever accepted"
+    raise ConfigError([finding("config.no-tenant", said, Place(file="the ledger"), remedy)])
 
 
 def gate_json(found: Sequence[Tenant]) -> dict[str, object]:

@@ -179,7 +179,7 @@ async def stage() -> AsyncIterator[tuple[Stage, asyncio.Task[None]]]:
         async with serve(SandboxApp(portal, asyncio.sleep)) as address:
             settings = deployment(folder, address, kafka.servers, portal.account.token)
             (tenant,) = operate.tenants_of(settings)
-            async with operate.ledger_of(settings) as ledger:
+            async with operate.ledger_of(settings, make=True) as ledger:
                 service, _, _ = operate.service_of(settings, ledger)
                 running = asyncio.create_task(service.run(), name="service")
                 try:

@@ -76,6 +76,7 @@ def load(
     passed_us: Mapped[str, int] | None = None,
     rewound_us: int | None = None,
     environ: Mapped[str, str] | None = None,
+    secrets: bool = True,
 ) -> Loaded:
     """Every ``*.yaml`` of ``folder``, each the file of the tenant it is named after.
 
@@ -83,7 +84,7 @@ def load(
     intake has judged a tenant's intents (also one that it did not know: it has passed them over); absent: it has judged none.
     ``rewound_us``: from when on it will judge them again, so that what it has passed over since can become the CRM's (what it has
     taken since is done, and cannot become the domain's).
-    ``environ``: where ``env:`` references lead (default: the process's environment).
+    ``environ``: where ``env:`` references lead (default: the process's environment); ``secrets`` False: they are not followed.
     """
     found: list[Finding] = []
     if not folder.is_dir():
@@ -94,7 +95,7 @@ def load(
         if raw is None:
             found.append(finding("yaml.unreadable", "cannot read the file", Place(file=str(path))))
             continue
-        tenant, problems = parse(raw, str(path), catalogue, environ=environ)
+        tenant, problems = parse(raw, str(path), catalogue, environ=environ, secrets=secrets)
         if tenant is not None:
             if path.stem != tenant.tenant:
                 place = tenant.place("tenant")

@@ -153,7 +153,7 @@ async def test_secrets_are_masked_and_what_a_sign_in_keeps_is_kept(
     async with serve(SandboxApp(crm)) as address:
         file = tmp_path / "acme.yaml"
         file.write_text(TENANT.format(address=address, account="4242", credentials=OAUTH, city="city"))
-        with pytest.raises(EnvironmentFault, match=r"schema"):
+        with pytest.raises(EnvironmentFault, match=r"no such ledger"):
             await attempt(settings, tenant_of(file), 2)
         assert app.refresh_tokens == given
         await operate.migrate(settings)

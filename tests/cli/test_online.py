@@ -97,6 +97,10 @@ class Shop:
         return process.returncode or 0, out.decode() or err.decode()
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 @asynccontextmanager
 async def shop(folder: Path, portal: Portal) -> AsyncIterator[Shop]:
     with EmbeddedKafka() as kafka:
@@ -134,8 +138,10 @@ async def test_check_online_keeps_a_token_that_the_crm_rotates(tmp_path: Path) -
     app = rotating.tokens.oauth_app("our-app", "s3cret", "refresh-0")
     async with shop(tmp_path, rotating) as deployment:
         deployment.tenant(credentials=OAUTH_APP)
-        tenant, _ = await deployment.check()
+        tenant, found = await deployment.check()
         assert tenant["asked by"].startswith("nobody")
+        assert found.keys() == {"ledger.unreachable"}
+        assert "bridge.db" not in names_in(tmp_path), "looking makes no ledger"
         assert app.refresh_tokens == ["refresh-0"]
         await deployment.call("migrate")
         for _ in range(2):

@@ -237,7 +237,7 @@ def test_a_broken_settings_file_hides_no_problem_of_a_tenant(
 def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(
     deployment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing accepted yet: no tenant. Then what was accepted, whatever a refused file says; after ``retire`` the domain's again.
+    """Nothing accepted yet: none. Then what was accepted, whatever a refused file says; after ``retire`` the domain's again.
 
     An intent that the domain passes over because of a file that the bridge does not go by would be handled by nobody.
     """
@@ -247,6 +247,8 @@ def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(
         found: dict[str, list[dict[str, str]]] = json.loads(capsys.readouterr().out)["tenants"]
         return found
 
+    assert call("migrate", "-c", str(deployment)) == 0
+    capsys.readouterr()
     assert in_force() == {}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert call("rewind", "-c", str(deployment), "--to", now, "--yes") == 0
@@ -263,7 +265,82 @@ def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(
     assert "gate --in-force --json" in said
     assert f"Remove {file}" in said
     assert in_force() == {}
-    assert call("gate", "--in-force", "--tenant", "acme", "-c", str(deployment)) == 2
+    for name, said in (("acme", "was retired at"), ("acm", "no tenant 'acm' is in force")):
+        assert call("gate", "--in-force", "--tenant", name, "-c", str(deployment)) == 2
+        refused = capsys.readouterr().err
+        assert "[config.no-tenant] the ledger: " in refused
+        assert said in refused
+        assert "tenant list" in refused, "a file is no remedy"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("gate", "--in-force", "--json"),
+        ("gate", "--in-force", "--tenant", "acme"),
+        ("status",),
+        ("status", "--json"),
+        ("status", "--live"),
+        ("tenant", "list", "--json"),
+        ("tenant", "retire", "acme", "--yes"),
+        ("rewind", "--to", "2026-11-01T00:00:00Z", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_who_only_looks_makes_no_ledger(
+    verb: tuple[str, ...], deployment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the wrong folder, or before `migrate`: exit code 3 and what to do, never an empty ledger in which there is no tenant."""
+    ledger = deployment.parent / "bridge.db"
+    assert call(*verb, "-c", str(deployment)) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"[ledger.unreachable] {ledger}: " in said.err
+    assert "sales-crm-bridge migrate" in said.err
+    assert not ledger.exists()
+    ledger.touch()
+    assert call(*verb, "-c", str(deployment)) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "[ledger.schema-old]" in said.err
+    assert "sales-crm-bridge migrate" in said.err
+
+
+def test_the_gate_of_one_tenant_needs_neither_the_others_nor_secrets(
+    deployment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose leads they are stands in its file: another one's mistake, or a secret that is elsewhere, holds nobody up."""
+    folder = deployment.parent / "tenants"
+    (folder / "umbrella.yaml").write_text("tenant: umbrella\nleads: []\n")
+    for name in ("HASH_KEY", "SEAL_KEY", "ACME_HUBSPOT_TOKEN"):
+        monkeypatch.delenv(name)
+    settings = json.loads(deployment.read_text())
+    settings["ledger"] = "postgresql://bridge:env:NOT_THERE@db/bridge"
+    deployment.write_text(json.dumps(settings))
+    assert call("gate", "-c", str(deployment), "--tenant", "acme", "--json") == 0
+    assert list(json.loads(capsys.readouterr().out)["tenants"]) == ["acme"]
+    assert call("gate", "-c", str(deployment), "--tenant", "umbrella") == 2
+    assert "umbrella.yaml:" in capsys.readouterr().err
+    assert call("gate", "-c", str(deployment), "--json") == 2, "all of them are not known"
+    assert call("gate", "-c", str(deployment), "--tenant", "nobody") == 2
+    assert f"write {folder}/nobody.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [("status",), ("gate", "--in-force"), ("tenant", "list"), ("migrate",)], ids=" ".join)
+def test_who_looks_into_the_ledger_needs_its_secrets_alone(
+    verb: tuple[str, ...], deployment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From any machine that reaches it: without the keys of hashes and seals, without Kafka's password; not without its own."""
+    assert call("migrate", "-c", str(deployment)) == 0
+    for name in ("HASH_KEY", "SEAL_KEY", "ACME_HUBSPOT_TOKEN"):
+        monkeypatch.delenv(name)
+    assert call(*verb, "-c", str(deployment)) == 0
+    capsys.readouterr()
+    settings = json.loads(deployment.read_text())
+    settings["ledger_password"] = "env:NOT_THERE"
+    deployment.write_text(json.dumps(settings))
+    assert call(*verb, "-c", str(deployment)) == 2
+    assert "[config.unresolvable-secret]" in capsys.readouterr().err
 
 
 def test_the_ledger_is_migrated_looked_at_and_a_tenant_retired(
@@ -309,6 +386,8 @@ def test_a_rewind_accepts_the_entry_that_came_too_late(deployment: Path, capsys:
 
     An inbox that remembers for ever lets it go back to any time.
     """
+    assert call("migrate", "-c", str(deployment)) == 0
+    capsys.readouterr()
     yesterday = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert call("rewind", "-c", str(deployment), "--to", yesterday, "--yes", "--json") == 0
     told = json.loads(capsys.readouterr().out)
