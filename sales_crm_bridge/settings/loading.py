@@ -14,7 +14,7 @@ from sales_crm_bridge.errors import ConfigError, Finding, Place
 from sales_crm_bridge.findings import finding
 from sales_crm_bridge.problems import findings_of
 from sales_crm_bridge.secret_refs import is_reference
-from sales_crm_bridge.settings.models import KAFKA_SECRETS, Settings
+from sales_crm_bridge.settings.models import KAFKA_SECRETS, Settings, secrets_in_query
 from sales_crm_bridge.settings.salvaging import salvage, touches
 from sales_crm_bridge.settings.sources import Route, environment, holds, merged, secret_files
 
@@ -138,17 +138,22 @@ def _plain_secrets(document: yaml_places.Document) -> list[Finding]:
     telemetry = _at(values, ("telemetry", "headers"))
     routes += [("telemetry", "headers", name) for name in telemetry] if isinstance(telemetry, Mapping) else []
     plain = [route for route in routes if _is_plain(_at(values, route))]
-    if isinstance(ledger, str) and not is_reference(ledger):
-        try:
-            password = unquote(urlsplit(ledger).password or "")
-        except ValueError:
-            password = ""
-        if password and not is_reference(password):
-            plain.append(("ledger",))
+    if isinstance(ledger, str) and not is_reference(ledger) and _names_a_password(ledger):
+        plain.append(("ledger",))
     return [
         finding("config.plain-secret", f"{'.'.join(map(str, route))} stands here in plain text", document.place(route))
         for route in plain
     ]
+
+
+def _names_a_password(ledger: str) -> bool:
+    """Whether a secret stands in the address as it is, before the host or among the parameters."""
+    try:
+        parts = urlsplit(ledger)
+    except ValueError:
+        return False
+    secrets = [unquote(parts.password or ""), *secrets_in_query(parts.query)]
+    return any(secret and not is_reference(secret) for secret in secrets)
 
 
 def _at(values: Mapping[str, object], route: Sequence[str | int]) -> object:

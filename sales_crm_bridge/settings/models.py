@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -21,6 +21,7 @@ from sales_crm_bridge.settings.calls import Rpc
 
 PREFIX = "SALES_CRM_BRIDGE_"
 DAY_S = 86_400.0
+PORT_MAX = 65_535
 
 KAFKA_SECRETS = frozenset(
     {
@@ -88,7 +89,29 @@ def _ledger(value: SecretStr) -> SecretStr:
     embedded = parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1
     if not embedded and not (parts.scheme == "postgresql" and len(parts.path) > 1):
         raise PydanticCustomError("config.bad-ledger", "not a ledger address")
+    if any(not _is_port(port) for port in _ports(parts)):
+        remedy = f"write a port from 1 to {PORT_MAX:,}, or none for PostgreSQL's own"
+        raise PydanticCustomError("config.bad-ledger", "a port of the address is none", {"remedy": remedy})
+    if any(is_reference(secret) for secret in secrets_in_query(parts.query)):
+        remedy = "write it before the host, postgresql://user:env:NAME@host/database, or set `ledger_password`"
+        raise PydanticCustomError("config.bad-reference", "a reference is not followed here", {"remedy": remedy})
     return SecretStr(with_password(text, str(_read_secret(password)))) if is_reference(password) else value
+
+
+def secrets_in_query(query: str) -> list[str]:
+    """The secrets that a PostgreSQL address may have behind its ``?`` (libpq's parameters, PostgreSQL 18)."""
+    return [value for name, value in parse_qsl(query) if name in {"password", "sslpassword", "oauth_client_secret"}]
+
+
+def _ports(parts: SplitResult) -> list[str]:
+    """The ports that a PostgreSQL address names: one for each of its hosts, before the path or behind the ``?``."""
+    ends = [host.rpartition("]")[2] for host in parts.netloc.rpartition("@")[2].split(",")]
+    queried = [port for name, value in parse_qsl(parts.query) if name == "port" for port in value.split(",")]
+    return [port for port in (*(end.partition(":")[2] for end in ends), *queried) if port]
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) <= PORT_MAX
 
 
 def with_password(address: str, password: str) -> str:

@@ -102,6 +102,41 @@ def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
     } <= set(codes(file))
 
 
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        (f"postgresql://u@h/db?password={SECRET.replace(' ', '%20')}", "config.plain-secret"),
+        (f"postgresql:///db?host=/run&sslpassword={SECRET}", "config.plain-secret"),
+        (f"postgresql://u:{SECRET}@h1,h2/db", "config.plain-secret"),
+        ("postgresql://u@h/db?password=env:KEY", "config.bad-reference"),
+        ("postgresql://u@h:99999999/db", "config.bad-ledger"),
+        ("postgresql://u:env:KEY@h:0/db", "config.bad-ledger"),
+        ("postgresql://u@h1:5432,[::1]:x/db", "config.bad-ledger"),
+        ("postgresql://u@h/db?port=70000", "config.bad-ledger"),
+    ],
+)
+def test_a_ledger_address_holds_no_plain_secret_and_no_impossible_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, code: str
+) -> None:
+    """Wherever libpq would take them from: before the host, or among the parameters, where no reference is followed either."""
+    monkeypatch.setenv("KEY", SECRET)
+    assert codes(write(tmp_path, f"producer: x\nledger: '{address}'\n")) == [(code, 2)]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:env:KEY@h1:5432,[::1]:5433,h3/db?port=5432,,&sslmode=require",
+        "postgresql:///db?host=/run/postgresql",
+        "sqlite:////var/lib/bridge.db",
+    ],
+)
+def test_good_ledger_addresses_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Several hosts, a socket, IPv6, parameters that are no secrets."""
+    monkeypatch.setenv("KEY", SECRET)
+    assert load(write(tmp_path, f"ledger: '{address}'\n")).ledger_address().startswith(address[:10])
+
+
 @pytest.mark.parametrize("name", sorted(KAFKA_OWNED))
 def test_what_the_bridge_owns_of_kafka_is_refused(tmp_path: Path, name: str) -> None:
     """Each such setting is a finding that says why, not a silent override."""
