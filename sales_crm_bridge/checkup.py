@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 from sales_crm_bridge import operate, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.asking import Asker, approach
-from sales_crm_bridge.errors import BridgeError, EnvironmentFault, Finding, Place, RuntimeFault
+from sales_crm_bridge.errors import (
+    EXIT_CONFIG,
+    EXIT_ENVIRONMENT,
+    EXIT_RUNTIME,
+    BridgeError,
+    CrmUnavailable,
+    EnvironmentFault,
+    Finding,
+    Place,
+    RuntimeFault,
+    one_exit_code,
+)
 from sales_crm_bridge.kafka import kafka_state
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.roster import judge
@@ -35,11 +46,24 @@ class TenantCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """Everything that ``check`` found, and what it looked at."""
+    """Everything that ``check`` found, and what it looked at. ``passing``: those findings that may be gone by themselves."""
 
     findings: tuple[Finding, ...]
     tenants: tuple[TenantCheck, ...]
     loaded: tuple[Tenant, ...] = ()
+    passing: frozenset[Finding] = frozenset()
+
+    @property
+    def exit_code(self) -> int:
+        """2: something is to be mended in files or at a CRM; 3: only Kafka or the ledger is not as needed; 1: a CRM is away."""
+        return one_exit_code(
+            EXIT_RUNTIME
+            if one in self.passing
+            else EXIT_ENVIRONMENT
+            if one.code.startswith(("kafka.", "ledger."))
+            else EXIT_CONFIG
+            for one in self.findings
+        )
 
     def to_json(self) -> dict[str, object]:
         """For machines."""
@@ -81,6 +105,7 @@ async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
     if settings.kafka.get("bootstrap.servers") and not any(one.code == "config.kafka" for one in offline.findings):
         findings += await kafka_state(operate.kafka_settings(settings), inbox_keep_s=settings.retention.inbox_s)
     told: list[TenantCheck] = []
+    passing: list[Finding] = []
     async with AsyncExitStack() as stack:
         ledger: Ledger | None = None
         try:
@@ -94,8 +119,11 @@ async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
         for tenant in offline.loaded:
             lines, found = await _check_tenant(settings, tenant, ledger)
             told.append(TenantCheck(tenant=tenant.tenant, lines=tuple(lines)))
-            findings += found
-    return CheckReport(findings=tuple(findings), tenants=tuple(told), loaded=offline.loaded)
+            for one in found:
+                if isinstance(one, CrmUnavailable):
+                    passing.append(_finding_of(one, tenant.file))
+                findings.append(_finding_of(one, tenant.file) if isinstance(one, BridgeError) else one)
+    return CheckReport(findings=tuple(findings), tenants=tuple(told), loaded=offline.loaded, passing=frozenset(passing))
 
 
 async def _against_ledger(settings: Settings, ledger: Ledger, known: Sequence[Finding]) -> list[Finding]:
@@ -108,7 +136,7 @@ async def _against_ledger(settings: Settings, ledger: Ledger, known: Sequence[Fi
 
 async def _check_tenant(
     settings: Settings, tenant: Tenant, ledger: Ledger | None
-) -> tuple[list[tuple[str, str]], list[Finding]]:
+) -> tuple[list[tuple[str, str]], list[Finding | BridgeError]]:
     """Ask one tenant's CRM and compare; it works with the day's quota used up."""
     async with approach(settings, tenant, ledger) as way:
         if isinstance(way, Asker):
@@ -117,7 +145,7 @@ async def _check_tenant(
         return [*lines, ("state", way.state)] if way.state else lines, []
 
 
-async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]], list[Finding]]:
+async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]], list[Finding | BridgeError]]:
     clock = WallClock()
     adapter = wiring.adapter_of(tenant)
     rim = asker.rim(tenant, adapter)
@@ -131,9 +159,12 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
             ("clock skew", f"{skew_s:+.0f} s"),
             ("calls left today", "not said" if account.calls_left_day is None else str(account.calls_left_day)),
         ]
-        findings = [*tenant_files.compare(tenant, account.fields), *wiring.objections(tenant, account)]
+        findings: list[Finding | BridgeError] = [
+            *tenant_files.compare(tenant, account.fields),
+            *wiring.objections(tenant, account),
+        ]
     except RuntimeFault as fault:
-        return lines, [_finding_of(fault, tenant.file)]
+        return lines, [fault]
     else:
         return lines, findings
     finally:

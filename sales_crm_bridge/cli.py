@@ -157,7 +157,8 @@ def check(*, config: Path | None, secrets: Path | None, online: bool, as_json: b
 
     Each comes with file, line, column, code and remedy. Nothing leaves the machine. With --online it also signs in to each CRM,
     compares the mapping with the CRM's own field definitions, reports rights, clock skew and quota, and whether Kafka's topics and
-    rights and the ledger's schema are as needed. It changes nothing. Exit code 2 if anything is found.
+    rights and the ledger's schema are as needed. It changes nothing. Exit code 2 if anything is to be mended in the files or at a
+    CRM, 3 if only Kafka or the ledger is not as needed, 1 if only a CRM does not answer.
     """
     reading = read_settings(_config(config), secrets)
     observe.log_to_stderr("error", reading.settings.log.form)
@@ -168,7 +169,7 @@ def check(*, config: Path | None, secrets: Path | None, online: bool, as_json: b
         _print_json(report.to_json())
     else:
         console.Console().check(report)
-    sys.exit(EXIT_CONFIG if report.findings else EXIT_OK)
+    sys.exit(report.exit_code)
 
 
 @cli.command(epilog=_examples("sync --once", "sync --once --tenant acme --json"))
@@ -181,7 +182,8 @@ def sync(*, config: Path | None, secrets: Path | None, once: bool, only: tuple[s
     """Pull every tenant's CRM once, publish, and stop.
 
     Open commands are carried out as well. It resumes where the last run or sync stopped. Another process that holds an account's
-    lease keeps it: that is reported. Exit code 1 if a tenant was not read to its end, or a fact not published.
+    lease keeps it: that is reported. Exit code 1 if a tenant was not read to its end, or another process publishes; 3 if Kafka does
+    not take the facts, which stay in the ledger.
     """
     settings = _settings(config, secrets, log="error")
 
@@ -192,7 +194,7 @@ def sync(*, config: Path | None, secrets: Path | None, once: bool, only: tuple[s
             _print_json(outcome.to_json())
         else:
             console.Console().sync(outcome)
-        return EXIT_OK if outcome.ok else EXIT_RUNTIME
+        return outcome.exit_code
 
     _run(main())
 

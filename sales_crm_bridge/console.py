@@ -177,11 +177,21 @@ class Console:
     def sync(self, outcome: SyncOutcome) -> None:
         """What ``sync --once`` did."""
         rows = [
-            (one.tenant, one.read, one.changed, one.removed, one.trouble or Text("read to the end", "green"))
+            (
+                one.tenant,
+                one.read,
+                one.changed,
+                one.removed,
+                Text("read to the end", "green") if one.trouble is None else one.trouble.code,
+            )
             for one in outcome.tenants
         ]
         self.table("sync", ("tenant", "read", "changed", "removed", "outcome"), rows)
         self.say(f"{outcome.published} facts published, {outcome.waiting} waiting")
+        for what, trouble in (*((one.tenant, one.trouble) for one in outcome.tenants), ("facts", outcome.trouble)):
+            if trouble is not None:
+                self._line(Text.assemble((f"[{trouble.code}]", "bold red"), plain(f" {what}: {trouble.message}")))
+                self.say(f"  Fix: {trouble.remedy or 'none is needed: try again later'}")
 
     def status(self, report: Mapping[str, Any], *, clear: bool = False) -> None:
         """How every connection stands, how far each of its feeds is read, and what a person must do."""

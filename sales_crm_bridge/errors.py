@@ -27,9 +27,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 EXIT_OK, EXIT_RUNTIME, EXIT_CONFIG, EXIT_ENVIRONMENT = 0, 1, 2, 3
+
+
+def one_exit_code(codes: Iterable[int]) -> int:
+    """The exit code for all of ``codes``: what is to be mended in the set-up first, then around the program, then what may pass."""
+    found = {*codes}
+    return next((code for code in (EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_RUNTIME) if code in found), EXIT_OK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

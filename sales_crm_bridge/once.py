@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sales_crm_bridge import operate, wiring
-from sales_crm_bridge.errors import ConfigError, RuntimeFault
+from sales_crm_bridge.errors import EXIT_OK, BridgeError, ConfigError, EnvironmentFault, RuntimeFault, one_exit_code
 from sales_crm_bridge.keeper import Keeper
 from sales_crm_bridge.relay import Relay
 from sales_crm_bridge.roster import Roster
@@ -16,7 +16,7 @@ from sales_crm_bridge.service import RELAY_LEASE
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sales_crm_bridge.ports import Clock
     from sales_crm_bridge.settings import Settings
@@ -33,45 +33,54 @@ class Progress(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Synced:
-    """What ``sync --once`` did for a tenant; ``trouble`` "" when all feeds were read to their end."""
+    """What ``sync --once`` did for a tenant; ``trouble`` None when all feeds were read to their end."""
 
     tenant: str
     read: int = 0
     changed: int = 0
     removed: int = 0
-    trouble: str = ""
+    trouble: BridgeError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncOutcome:
-    """What ``sync --once`` did."""
+    """What ``sync --once`` did; ``trouble`` says why facts are ``waiting`` (None: there are none)."""
 
     tenants: tuple[Synced, ...]
     published: int
     waiting: int
+    trouble: BridgeError | None = None
 
     @property
-    def ok(self) -> bool:
-        """Whether every tenant was read to its end and every fact published."""
-        return not self.waiting and not any(one.trouble for one in self.tenants)
+    def exit_code(self) -> int:
+        """0: every tenant was read to its end, and every fact published."""
+        troubles = [self.trouble, *(one.trouble for one in self.tenants)]
+        return one_exit_code(one.exit_code for one in troubles if one is not None)
 
     def to_json(self) -> dict[str, object]:
         """For machines."""
         return {
-            "ok": self.ok,
+            "ok": self.exit_code == EXIT_OK,
             "published": self.published,
             "waiting": self.waiting,
+            **_told(self.trouble),
             "tenants": [
                 {
                     "tenant": one.tenant,
                     "read": one.read,
                     "changed": one.changed,
                     "removed": one.removed,
-                    "trouble": one.trouble,
+                    **_told(one.trouble),
                 }
                 for one in self.tenants
             ],
         }
+
+
+def _told(trouble: BridgeError | None) -> dict[str, str]:
+    if trouble is None:
+        return {"trouble": "", "code": "", "remedy": ""}
+    return {"trouble": trouble.message, "code": trouble.code, "remedy": trouble.remedy}
 
 
 async def sync_once(settings: Settings, only: frozenset[str], progress: Progress) -> SyncOutcome:
@@ -99,13 +108,15 @@ async def sync_once(settings: Settings, only: frozenset[str], progress: Progress
         try:
             await keeper.turn(sorted((*wanted, RELAY_LEASE)))
             done = [await _sync_tenant(roster, keeper, lease, name, progress) for lease, name in wanted.items()]
-            published = await _publish(Relay(ledger, sink, clock, settings.relay.outbox_batch), keeper)
+            relay = Relay(ledger, sink, clock, settings.relay.outbox_batch)
+            published = await _publish(relay, keeper)
             waiting = (await ledger.outbox_depth())[0]
         finally:
             renewing.cancel()
             await sink.close()
             await keeper.drop_all()
-        return SyncOutcome(tenants=tuple(done), published=published, waiting=waiting)
+        trouble = _unpublished(waiting, relay.trouble) if waiting else None
+        return SyncOutcome(tenants=tuple(done), published=published, waiting=waiting, trouble=trouble)
 
 
 async def _renew(keeper: Keeper, clock: Clock, wanted: Sequence[str], every_s: float) -> None:
@@ -118,13 +129,15 @@ async def _sync_tenant(roster: Roster, keeper: Keeper, lease: str, name: str, pr
     told = Synced(tenant=name)
     fence = keeper.holds(lease)
     if fence is None:
-        told.trouble = "another process works for this account"
+        told.trouble = RuntimeFault(
+            "lease.elsewhere", "another process works for this account", remedy="none is needed: that one reads it"
+        )
         return told
     worker = await roster.worker(lease, fence, keeper.still)
     try:
         await worker.once(lambda feed, read: progress.tell(name, feed, read))
     except* RuntimeFault as group:
-        told.trouble = str(group.exceptions[0])
+        told.trouble = next(_faults(group))
     finally:
         await worker.close()
     _count(told, worker)
@@ -133,12 +146,37 @@ async def _sync_tenant(roster: Roster, keeper: Keeper, lease: str, name: str, pr
 
 def _count(told: Synced, worker: Worker) -> None:
     failing = [name for name, standing in worker.puller.standings.items() if standing.failures]
-    if failing and not told.trouble:
-        told.trouble = f"the CRM did not answer for {', '.join(failing)}; the next run goes on there"
+    if failing and told.trouble is None:
+        fault = worker.puller.trouble
+        message = f"the CRM did not answer for {', '.join(failing)}; the next run goes on there"
+        code, remedy = (fault.code, fault.remedy) if fault is not None else ("crm.busy", "")
+        told.trouble = RuntimeFault(code, message, remedy=remedy or "none is needed: try again later")
     for run in worker.puller.runs.values():
         told.read += run.read
         told.changed += run.changed
         told.removed += run.removed
+
+
+def _faults(group: BaseExceptionGroup[RuntimeFault]) -> Iterator[RuntimeFault]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _faults(one)
+        else:
+            yield one
+
+
+def _unpublished(waiting: int, code: str) -> BridgeError:
+    """Why facts wait; ``code``: what Kafka said ("" nothing)."""
+    if not code:
+        said = f"{waiting} facts wait: another process publishes, or wrote them meanwhile"
+        return RuntimeFault(
+            "relay.elsewhere", said, remedy="none is needed while a process runs; otherwise do it again"
+        )
+    said = f"{waiting} facts wait in the ledger: Kafka has not taken them"
+    remedy = (
+        "look at the cluster, and at `kafka` with `sales-crm-bridge check --online`; then do it again: nothing is lost"
+    )
+    return EnvironmentFault(code, said, place="kafka", remedy=remedy)
 
 
 async def _publish(relay: Relay, keeper: Keeper) -> int:

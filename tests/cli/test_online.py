@@ -15,9 +15,13 @@ from typing import Any
 
 import pytest
 
+from sales_crm_bridge import checkup
+from sales_crm_bridge.checkup import CheckReport
+from sales_crm_bridge.errors import Finding, Place
 from sales_crm_bridge.kafka.embedded import EmbeddedKafka
 from sales_crm_bridge.sandbox import SandboxApp, serve
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
+from sales_crm_bridge.settings import read
 
 TENANT = """
 tenant: acme
@@ -36,6 +40,14 @@ fields:
 pull: {{every: 1s, horizon: 1s, second_pass: 10s, removed_every: 1m, audit_every: 5m}}
 """
 
+SECRETS = {
+    "HASH_KEY": "a hash key of the tests",
+    "SEAL_KEY": "a seal key of the tests",
+    "ACME_TOKEN": "pat-na1-sandbox",
+    "ACME_ID": "our-app",
+    "ACME_SECRET": "s3cret",
+    "ACME_REFRESH": "refresh-0",
+}
 PRIVATE_APP = "{kind: token, token: env:ACME_TOKEN}"
 OAUTH_APP = "{kind: oauth, client_id: env:ACME_ID, client_secret: env:ACME_SECRET, refresh_token: env:ACME_REFRESH}"
 
@@ -67,13 +79,7 @@ class Shop:
         (self._folder / "tenants" / "acme.yaml").write_text(text)
 
     async def start(self, *verb: str) -> asyncio.subprocess.Process:
-        env = {**os.environ, "HASH_KEY": "a hash key of the tests", "SEAL_KEY": "a seal key of the tests"}
-        env |= {
-            "ACME_TOKEN": "pat-na1-sandbox",
-            "ACME_ID": "our-app",
-            "ACME_SECRET": "s3cret",
-            "ACME_REFRESH": "refresh-0",
-        }
+        env = {**os.environ, **SECRETS}
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sales_crm_bridge", *verb),
             env={"SALES_CRM_BRIDGE_CONFIG": str(self._config), **env},
@@ -201,6 +207,89 @@ async def test_check_online_judges_files_by_what_is_in_force(tmp_path: Path, por
         file.write_text(accepted)
         await deployment.call("tenant", "retire", "acme", "--yes")
         assert await found() == {"tenant.retired"}
+
+
+async def looked_at(folder: Path, **settings: Any) -> CheckReport:
+    """What ``check --online`` says in this process of a deployment with these settings beside the shop's own."""
+    (folder / "other.yaml").write_text(json.dumps({**json.loads((folder / "bridge.yaml").read_text()), **settings}))
+    reading = read(folder / "other.yaml")
+    return await checkup.check_online(reading.settings, checkup.check_files(reading))
+
+
+async def test_the_exit_code_of_a_check_says_who_must_act(
+    tmp_path: Path, portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3 where only Kafka or the ledger is away, 1 where only a CRM is, 2 as soon as anything of the set-up is to be mended."""
+
+    async def away(*_: object, **__: object) -> list[Finding]:
+        return [Finding(code="kafka.unreachable", message="no broker answers", place=Place(file="k"), remedy="look")]
+
+    async def there(*_: object, **__: object) -> list[Finding]:
+        return []
+
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(checkup, "kafka_state", there)
+    async with shop(tmp_path, portal) as deployment:
+        report = await looked_at(tmp_path)
+        assert ([one.code for one in report.findings], report.exit_code) == (["ledger.unreachable"], 3)
+        await deployment.call("migrate")
+        assert (await looked_at(tmp_path)).exit_code == 0
+        monkeypatch.setattr(checkup, "kafka_state", away)
+        report = await looked_at(tmp_path)
+        assert ([one.code for one in report.findings], report.exit_code) == (["kafka.unreachable"], 3)
+        assert (await looked_at(tmp_path, seal_key=None)).exit_code == 2
+        deployment.tenant(account="999")
+        assert (await looked_at(tmp_path)).exit_code == 2
+        deployment.tenant()
+    monkeypatch.setattr(checkup, "kafka_state", there)
+    report = await looked_at(tmp_path, http={"tries_max": 1})
+    assert ([one.code for one in report.findings], report.exit_code) == (["http.connect-error"], 1)
+    monkeypatch.setattr(checkup, "kafka_state", away)
+    assert (await looked_at(tmp_path, http={"tries_max": 1})).exit_code == 3
+
+
+async def test_a_sync_whose_facts_kafka_does_not_take_says_so(tmp_path: Path, portal: Portal) -> None:
+    """Exit code 3 with code and remedy, for people and machines; the facts wait, and a sync with a Kafka brings them."""
+    async with shop(tmp_path, portal) as deployment:
+        settings = json.loads((tmp_path / "bridge.yaml").read_text())
+        settings |= {"kafka": {"bootstrap.servers": "127.0.0.1:1"}, "relay": {"publish_timeout": "1s"}}
+        (tmp_path / "alone.yaml").write_text(json.dumps(settings))
+        code, said = await deployment.call("sync", "--once", "--json", "-c", str(tmp_path / "alone.yaml"))
+        assert code == 3, said
+        told = json.loads(said)
+        assert (told["ok"], told["published"]) == (False, 0)
+        assert told["waiting"] >= 120
+        assert told["code"].startswith("kafka.")
+        assert f"{told['waiting']} facts wait" in told["trouble"]
+        assert "check --online" in told["remedy"]
+        assert told["tenants"][0]["code"] == ""
+        code, said = await deployment.call("sync", "--once", "-c", str(tmp_path / "alone.yaml"))
+        assert code == 3, said
+        assert f"[{told['code']}] facts: " in said
+        assert f"Fix: {told['remedy']}" in said
+        code, said = await deployment.call("sync", "--once", "--json")
+        assert (code, json.loads(said)["waiting"], json.loads(said)["code"]) == (0, 0, "")
+        assert json.loads(said)["published"] >= told["waiting"]
+
+
+async def test_a_sync_of_a_tenant_that_was_not_read_says_why(tmp_path: Path, portal: Portal) -> None:
+    """Exit code 1 with code and remedy: the CRM is away, or another process has the account."""
+    async with shop(tmp_path, portal) as deployment:
+        running = await deployment.start("run")
+        try:
+            for _ in range(100):
+                code, said = await deployment.call("status", "--json")
+                if code == 0 and any(one["holder"] for one in json.loads(said)["connections"]):
+                    break
+            code, said = await deployment.call("sync", "--once", "--json")
+            assert code == 1, said
+            (tenant,) = json.loads(said)["tenants"]
+            assert tenant["code"] == "lease.elsewhere"
+            assert tenant["remedy"]
+        finally:
+            running.kill()
+            await running.communicate()
 
 
 async def test_sync_once_reads_everything_and_resumes(tmp_path: Path, portal: Portal) -> None:
