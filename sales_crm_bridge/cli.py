@@ -257,10 +257,11 @@ def gate(*, config: Path | None, secrets: Path | None, only: str | None, in_forc
         console.Console().gate(tenants)
 
 
-@cli.command(epilog=_examples("migrate", "migrate -c /etc/bridge/bridge.yaml"))
+@cli.command(epilog=_examples("migrate", "migrate -c /etc/bridge/bridge.yaml", "migrate --json"))
 @CONFIG
 @SECRETS
-def migrate(*, config: Path | None, secrets: Path | None) -> None:
+@AS_JSON
+def migrate(*, config: Path | None, secrets: Path | None, as_json: bool) -> None:
     """Bring the ledger's schema up to date.
 
     The previous version of the program may be at work meanwhile. Applied steps are named; again: nothing. An embedded SQLite
@@ -270,10 +271,29 @@ def migrate(*, config: Path | None, secrets: Path | None) -> None:
 
     async def main() -> int:
         applied = await operate.migrate(settings)
-        click.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+        if as_json:
+            _print_json({"applied": applied})
+        else:
+            click.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
         return EXIT_OK
 
     _run(main())
+
+
+def _agreed(question: str) -> None:
+    """Go on if a person says yes; otherwise nothing was done."""
+    nobody = click.UsageError("nobody answers on standard input; say --yes to do it without being asked")
+    if sys.stdin is None:  # closed by who started us
+        raise nobody
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__context__, EOFError):
+            raise nobody from None
+        raise
+    if not agreed:
+        click.echo("nothing was done", err=True)
+        sys.exit(EXIT_RUNTIME)
 
 
 @cli.command(epilog=_examples("rewind --to 2026-11-01T00:00:00Z", "rewind --to 2026-11-01T00:00:00Z --yes --json"))
@@ -294,9 +314,8 @@ def rewind(*, config: Path | None, secrets: Path | None, to: str, yes: bool, as_
         to_us = time_us(to)
     except ValueError as error:
         raise click.BadParameter(f"{to!r}: {error}", param_hint="--to") from None
-    if not yes and not click.confirm(f"Read every intent since {to} again?", err=True):
-        click.echo("nothing was done", err=True)
-        sys.exit(EXIT_RUNTIME)
+    if not yes:
+        _agreed(f"Read every intent since {to} again?")
 
     async def main() -> int:
         done = await operate.rewind(settings, to_us)
@@ -376,33 +395,28 @@ def tenant_list(*, config: Path | None, secrets: Path | None, as_json: bool) -> 
     _run(main())
 
 
-@tenant.command("retire", epilog=_examples("tenant retire acme", "tenant retire acme --yes"))
+@tenant.command("retire", epilog=_examples("tenant retire acme", "tenant retire acme --yes --json"))
 @CONFIG
 @SECRETS
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: bool) -> None:
+@AS_JSON
+def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: bool, as_json: bool) -> None:
     """Put tenant NAME out of force: from now on the domain handles its Lead intents.
 
     Remove its file as well. A file that is there unchanged does not bring the tenant back; a changed one does.
     """
     settings = _settings(config, secrets, NO_LEDGERS)
-    if not yes and not click.confirm(
-        f"Retire {name}? Its open commands stay in the ledger and are not carried out.", err=True
-    ):
-        click.echo("nothing was done", err=True)
-        sys.exit(EXIT_RUNTIME)
-
-    async def main() -> int:
-        if await operate.retire(settings, name):
-            click.echo(f"{name} is retired. The domain must know: give it the new `gate --in-force --json`.")
-            if (Path(settings.tenants.folder) / f"{name}.yaml").exists():
-                click.echo(f"Remove {settings.tenants.folder}/{name}.yaml as well: it changes nothing now.")
-            return EXIT_OK
-        click.echo(f"there is no tenant {name} in force", err=True)
-        return EXIT_RUNTIME
-
-    _run(main())
+    asyncio.run(operate.look_up(settings, name))
+    if not yes:
+        _agreed(f"Retire {name}? Its open commands stay in the ledger and are not carried out.")
+    done = asyncio.run(operate.retire(settings, name))
+    if as_json:
+        _print_json({"tenant": done.tenant, "retired": done.retired, "files": list(done.files)})
+        return
+    click.echo(f"{name} is retired. The domain must know: give it the new `gate --in-force --json`.")
+    for file in done.files:
+        click.echo(f"Remove {file} as well: it changes nothing now.")
 
 
 @cli.command(epilog=_examples("version", "version --json"))

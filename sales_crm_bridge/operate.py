@@ -351,7 +351,27 @@ async def tenant_rows(settings: Settings) -> list[dict[str, object]]:
         ]
 
 
-async def retire(settings: Settings, name: str) -> bool:
-    """Put a tenant out of force; False if there is none of that name in force."""
+async def look_up(settings: Settings, name: str) -> None:
+    """Raise ``ConfigError`` unless tenant ``name`` is in force."""
     async with ledger_of(settings) as ledger:
-        return await ledger.tenant_retire(name, WallClock().now_us())
+        need_in_force(name, await ledger.tenants())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retired:
+    """What ``retire`` did: since when the tenant is out of force, and its files, which change nothing now."""
+
+    tenant: str
+    retired: str
+    files: tuple[str, ...]
+
+
+async def retire(settings: Settings, name: str) -> Retired:
+    """Put a tenant out of force; raises ``ConfigError`` if there is none of that name in force."""
+    now_us = WallClock().now_us()
+    async with ledger_of(settings) as ledger:
+        if not await ledger.tenant_retire(name, now_us):
+            need_in_force(name, await ledger.tenants())
+    folder = Path(settings.tenants.folder)
+    files = tuple(str(path) for path in (folder / f"{name}.yaml", folder / f"{name}.yml") if path.exists())
+    return Retired(tenant=name, retired=time_text(now_us), files=files)

@@ -12,6 +12,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import pytest
 
 from sales_crm_bridge import cli
@@ -358,7 +359,85 @@ def test_the_ledger_is_migrated_looked_at_and_a_tenant_retired(
     assert call("status", "-c", str(deployment), "--live") == 1
     assert call("tenant", "list", "-c", str(deployment), "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
-    assert call("tenant", "retire", "acme", "--yes", "-c", str(deployment)) == 1
+
+
+def test_what_migrate_does_is_told_to_machines(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--json``: the names of the steps that were applied; again: none."""
+    assert call("migrate", "-c", str(deployment), "--json") == 0
+    applied = json.loads(capsys.readouterr().out)["applied"]
+    assert applied[0] == "0001_first"
+    assert call("migrate", "-c", str(deployment), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"applied": []}
+
+
+@pytest.fixture
+def accepted(deployment: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A deployment whose ledger has accepted acme's file."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert call("migrate", "-c", str(deployment)) == 0
+    assert call("rewind", "-c", str(deployment), "--to", now, "--yes") == 0
+    capsys.readouterr()
+    return deployment
+
+
+def asked_nobody(question: str, **_: object) -> bool:
+    raise AssertionError(question)
+
+
+def test_a_tenant_that_is_not_in_force_cannot_be_retired(
+    accepted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is asked about it: exit code 2, with code and remedy, and what may have been meant."""
+    monkeypatch.setattr(click, "confirm", asked_nobody)
+    assert call("tenant", "retire", "acne", "-c", str(accepted)) == 2
+    said = capsys.readouterr().err
+    assert "[config.no-tenant] the ledger: no tenant 'acne' is in force" in said
+    assert "Fix: did you mean 'acme'?" in said
+
+
+def test_a_retirement_is_told_to_machines(accepted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--json``: whose, since when, and the file that changes nothing any more; a second time it is no tenant in force."""
+    before = datetime.now(UTC)
+    assert call("tenant", "retire", "acme", "--yes", "--json", "-c", str(accepted)) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert before <= datetime.fromisoformat(said.pop("retired")) <= datetime.now(UTC)
+    assert said == {"tenant": "acme", "files": [str(accepted.parent / "tenants" / "acme.yaml")]}
+    assert call("tenant", "retire", "acme", "--yes", "--json", "-c", str(accepted)) == 2
+    assert "was retired at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "verb", [("tenant", "retire", "acme"), ("rewind", "--to", "2026-11-01T00:00:00Z")], ids=" ".join
+)
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [("n", 1), (EOFError(), 2), (None, 2), (KeyboardInterrupt(), 130)],
+    ids=["no", "end of input", "no input", "ctrl-c"],
+)
+def test_what_cannot_be_undone_asks_first(
+    verb: tuple[str, ...],
+    answer: str | BaseException | None,
+    code: int,
+    accepted: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A no is exit code 1, Ctrl-C 130; where nobody can answer, ``--yes`` is named, with exit code 2. Nothing was done."""
+
+    def typed(_prompt: str = "") -> str:
+        if isinstance(answer, BaseException):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", typed)
+    if answer is None:
+        monkeypatch.setattr(sys, "stdin", None)
+    assert call(*verb, "-c", str(accepted)) == code
+    said = capsys.readouterr().err
+    assert ("--yes" in said) == (code == 2)
+    assert ("nothing was done" in said) == (code == 1)
+    assert call("tenant", "list", "-c", str(accepted), "--json") == 0
+    assert [one["retired"] for one in json.loads(capsys.readouterr().out)] == [""]
 
 
 def test_a_ledger_that_is_not_there_is_a_matter_of_the_environment(
