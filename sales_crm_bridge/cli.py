@@ -62,14 +62,14 @@ def _examples(*lines: str) -> str:
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_examples("demo", "check", "check --online", "run", "status --watch") + EXIT_CODES,
+    epilog=_examples("demo", "check", "migrate", "check --online", "run", "status --watch") + EXIT_CODES,
 )
 def cli() -> None:
     """Keep a Sales domain's leads in an external CRM: nothing lost, nothing doubled.
 
     Start with `demo`, which needs nothing but this program. For a deployment: write `config/bridge.yaml` and one file per tenant
-    under `config/tenants/`; then `check` and `check --online` until they find nothing, `migrate`, and `run`. `status` shows how
-    it goes, from any machine that reaches the ledger.
+    under `config/tenants/`; then `check` until it finds nothing, `migrate`, `check --online` until it finds nothing, and `run`.
+    `status` shows how it goes, from any machine that reaches the ledger.
 
     Every setting can also come from the environment (SALES_CRM_BRIDGE_LOG__LEVEL=debug), which wins over the file, or from a
     secret file under --secrets.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,6 +70,19 @@ def test_help_teaches_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("demo", "run", "check", "sync", "status", "gate", "migrate", "rewind", "tenant", "version"):
         assert f"  {verb} " in said
     assert "Exit codes" in said
+
+
+def test_the_way_to_a_running_bridge_can_be_walked(capsys: pytest.CaptureFixture[str]) -> None:
+    """README and ``--help`` name the same steps, in an order in which each can succeed: the ledger is made before it is asked."""
+    steps = ["check", "migrate", "check --online", "run"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Deploy")[2].partition("\n## ")[0]
+    assert re.findall(r"^\d\. `sales-crm-bridge ([a-z -]+)`", readme, re.MULTILINE)[: len(steps)] == steps
+    assert call("--help") == 0
+    said = capsys.readouterr().out
+    assert re.findall(r"^ +sales-crm-bridge ([a-z -]+)$", said, re.MULTILINE)[1 : len(steps) + 1] == steps
+    told = re.search(r"then (`check`.*?`run`)", " ".join(said.split()))
+    assert told is not None
+    assert re.findall(r"`([a-z -]+)`", told[1]) == steps
 
 
 @pytest.mark.parametrize("verb", ["demo", "run", "check", "sync", "status", "gate", "migrate", "rewind", "version"])
