@@ -117,7 +117,8 @@ def demo(*, keep: bool, as_json: bool) -> None:
 
     500 leads are imported, people work in the CRM, clients of Sales utter intents, facts come of it, and both sides are compared.
     Everything is inside this process: a HubSpot with the vices of the real one, Kafka, and a SQLite ledger in a temporary folder.
-    Nothing of a deployment is read or touched. It takes about ten seconds; exit code 1 if the two sides differ in the end.
+    Nothing of a deployment is read or touched. It takes about ten seconds, less than 15 on an idle machine, and says how long it
+    took. Exit code 1 if the two sides differ in the end.
     """
     from sales_crm_bridge.demo import story  # noqa: PLC0415 - the demo's parts are not for production
 
