@@ -78,6 +78,10 @@ FINDINGS: dict[str, Explained] = {
     "config.bad-address": Explained(
         "not a usable address", "write https://host[:port][/path], without user, query or fragment"
     ),
+    "config.bad-host": Explained(
+        "not the name or the address of one host",
+        "write the host alone, such as crm.internal or 10.0.0.7: no scheme, port, path, range of addresses or `*`",
+    ),
     # --- a declared CRM ---
     "rest.bad-path": Explained(
         "a text that is no path into an answer", "write steps with dots between, or a list of steps"

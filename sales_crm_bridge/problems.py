@@ -132,6 +132,9 @@ def _finding(detail: ErrorDetails, model: type[BaseModel], locate: Locate) -> Fi
         return finding("config.bad-value", f"{subject} is not one of {context['expected']}", place)
     if kind.startswith(_RANGE) or kind.endswith(("too_short", "too_long")):
         return finding("config.out-of-range", f"{subject} {_limit(kind, context, model, route)}", place)
+    if kind == "string_pattern_mismatch":
+        remedy = f"write a text that matches {context['pattern']}"
+        return finding("config.bad-value", f"{subject} does not have the form that is needed", place, remedy)
     if kind.endswith(("_type", "_parsing", "_attributes_type")) or kind in ("int_from_float", "is_instance_of"):
         return finding("config.bad-type", f"{subject} is not {_kind(kind)}", place)
     return finding("config.bad-value", f"{subject} is not allowed here", place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping as Mapped
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
@@ -11,11 +13,11 @@ from sales_crm_bridge.secret_refs import SecretMissing, is_reference, reference
 from sales_crm_bridge.tenants.values import Connection, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sales_crm_bridge.errors import Finding, Place
     from sales_crm_bridge.secret_refs import SecretRef
-    from sales_crm_bridge.tenants.file import TenantFile
+    from sales_crm_bridge.tenants.file import ConnectionPart, TenantFile
 
 
 class CredentialKind(Protocol):
@@ -84,6 +86,8 @@ class Entry(Protocol):
         ...
 
 
+_LABEL = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
+
 Catalogue = Mapped[str, Any]
 """Adapter name → ``Entry``, handed in: nothing here imports an adapter."""
 
@@ -95,8 +99,12 @@ def connection_of(
     environ: Mapped[str, str],
     *,
     follow: bool,
+    accepted: bool = False,
 ) -> tuple[Connection, list[Finding]]:
-    """The connection as the file says it, and everything that is wrong with it; ``follow``: also whether its secrets are there."""
+    """The connection as the file says it, and everything that is wrong with it; ``follow``: also whether its secrets are there.
+
+    ``accepted``: the file is in force already, and stays so (rule 17): that a host is none is found in new files alone.
+    """
     part = parsed.connection
     entry: Entry | None = catalogue.get(part.adapter)
     found: list[Finding] = []
@@ -110,11 +118,8 @@ def connection_of(
         found.append(
             finding("config.missing-key", "this CRM has no address of its own", where("connection"), "add 'address'")
         )
-    elif address:
-        found += _address_problems(address, part.allow_hosts, where("connection", "address"))
-    if part.sign_in_address:
-        place = where("connection", "sign_in_address")
-        found += _address_problems(part.sign_in_address, part.allow_hosts, place)
+    if not accepted:
+        found += _host_problems(part, address, where)
     refs: tuple[tuple[str, SecretRef], ...] = ()
     if entry is not None:
         refs, problems = _credentials(part.credentials, entry, where, environ, follow=follow)
@@ -145,18 +150,47 @@ def connection_of(
     return connection, found
 
 
+def _host_problems(part: ConnectionPart, address: str, where: Any) -> Iterator[Finding]:
+    if address:
+        yield from _address_problems(address, part.allow_hosts, where("connection", "address"))
+    if part.sign_in_address:
+        yield from _address_problems(part.sign_in_address, part.allow_hosts, where("connection", "sign_in_address"))
+    for index, host in enumerate(part.allow_hosts):
+        if not _is_host(host):
+            place = where("connection", "allow_hosts", index)
+            yield finding("config.bad-host", f"{host!r} is not the name or the address of one host", place)
+
+
 def _address_problems(address: str, allowed: Sequence[str], place: Place) -> list[Finding]:
     try:
         parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
         return [finding("config.bad-address", "not an address", place)]
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or parts.username:
         return [finding("config.bad-address", "not a plain https address", place)]
-    if parts.scheme == "http" and host not in allowed:
+    if not _is_host(host) or port == 0 or any(sign.isspace() for sign in address):
+        return [finding("config.bad-address", f"there can be no host at {address!r}", place)]
+    if parts.scheme == "http" and _bare(host) not in map(_bare, allowed):
         remedy = f"use https, or name {host!r} under `allow_hosts` if it is a host of your own"
         return [finding("config.bad-address", "http: sends credentials in the clear", place, remedy)]
     return []
+
+
+def _is_host(text: str) -> bool:
+    """Whether ``text`` can be the name (in any script) or the address of one host."""
+    host = _bare(text)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        labels = host.split(".")
+        return all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()  # numbers alone would be an address
+    return True
+
+
+def _bare(host: str) -> str:
+    """``host`` as hosts are compared: see ``rim.hosts``."""
+    return host.strip("[]").rstrip(".").lower()
 
 
 def _credentials(

@@ -118,7 +118,8 @@ class ConnectionPart(Exact):
     credentials: dict[str, str]
     """`kind`, and the secrets of that kind as references: `{kind: token, token: env:ACME_TOKEN}`."""
     allow_hosts: list[Annotated[str, Field(min_length=1, max_length=253)]] = Field(default_factory=list, max_length=50)
-    """Hosts or addresses in private networks that the bridge may reach for this tenant; only these may be `http:`."""
+    """Hosts or addresses in private networks that the bridge may reach for this tenant, each by itself, without scheme, port or
+    range; only these may be `http:`."""
     limits: LimitsPart = LimitsPart()
     options: dict[str, Any] = Field(default_factory=dict)
     """The adapter's own settings; see the page of the CRMs."""

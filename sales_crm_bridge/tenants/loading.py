@@ -116,9 +116,18 @@ def load(
 
 
 def parse(
-    raw: bytes, file: str, catalogue: Catalogue, *, environ: Mapped[str, str] | None = None, secrets: bool = True
+    raw: bytes,
+    file: str,
+    catalogue: Catalogue,
+    *,
+    environ: Mapped[str, str] | None = None,
+    secrets: bool = True,
+    accepted: bool = False,
 ) -> tuple[Tenant | None, list[Finding]]:
-    """One file. None with findings when it is too broken to be a tenant; ``secrets`` False: references are not followed."""
+    """One file. None with findings when it is too broken to be a tenant; ``secrets`` False: references are not followed.
+
+    ``accepted``: it is in force already.
+    """
     document = yaml_places.parse(raw, file)
     found = list(document.findings)
     if not isinstance(document.value, dict):
@@ -146,9 +155,8 @@ def parse(
     found += problems
     connection = None
     if "connection" not in broken:
-        connection, problems = connection_of(
-            parsed, catalogue, where, os.environ if environ is None else environ, follow=secrets
-        )
+        there = os.environ if environ is None else environ
+        connection, problems = connection_of(parsed, catalogue, where, there, follow=secrets, accepted=accepted)
         found += problems
     spec, problems = spec_of(parsed, where, dropped | ({"status"} if "fields" in broken else frozenset()))
     found += problems
@@ -179,7 +187,7 @@ def reaccept(text: str, name: str, catalogue: Catalogue) -> Tenant:
     Raises ``ConfigError`` when this version of the program cannot read what an earlier one accepted: then it must not start, or
     intents of the tenant would be passed over.
     """
-    tenant, found = parse(text.encode(), f"{name} (accepted)", catalogue, secrets=False)
+    tenant, found = parse(text.encode(), f"{name} (accepted)", catalogue, secrets=False, accepted=True)
     if tenant is None:
         raise ConfigError(found)
     return tenant

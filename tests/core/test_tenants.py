@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from sales_crm_adapters import CATALOGUE
 
 from sales_crm_bridge import tenants, yaml_places
+from sales_crm_bridge.crm_http import HostRules
 from sales_crm_bridge.errors import ConfigError, Finding
 from sales_crm_bridge.model import FieldDefinition
 from sales_crm_bridge.tenants import Tenant
@@ -74,6 +76,11 @@ def test_the_example_is_good() -> None:
         ("email: domain}", "emial: domain}", "mapping.unknown-field", "conflicts"),
         ("create: {lifecyclestage: lead}", "create: {email: x}", "mapping.two-writers", "create: {"),
         ("adapter: hubspot", "adapter: hubspot\n  address: http://crm.example", "config.bad-address", "http://crm"),
+        ("adapter: hubspot", "adapter: hubspot\n  address: https://a b.com", "config.bad-address", "https://a"),
+        ("adapter: hubspot", "adapter: hubspot\n  address: https://a_-.com", "config.bad-address", "https://a"),
+        ("adapter: hubspot", "adapter: hubspot\n  address: https://10.0.0.256/x", "config.bad-address", "https://10"),
+        ("adapter: hubspot", "adapter: hubspot\n  address: https://crm.example:0", "config.bad-address", "https://crm"),
+        ("adapter: hubspot", "adapter: hubspot\n  address: https://crm..example", "config.bad-address", "https://crm"),
         (
             "adapter: hubspot",
             "adapter: hubspot\n  sign_in_address: http://login.example",
@@ -114,6 +121,58 @@ def test_a_mistake_is_found_with_its_place_and_remedy(old: str, new: str, code: 
         assert finding.place.line == line_of(text, at)
         assert finding.place.column > 0
     assert "pat-plain-text" not in str(found)
+
+
+HOSTS = "adapter: hubspot\n  address: {address}\n  allow_hosts: {hosts}"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["10.0.0.0/8", "https://x", "*", "*.example", "crm.example:8443", "10.0.0.256", "a b", "crm/x", "-crm", "1.2.3"],
+)
+def test_what_cannot_be_one_host_is_not_allowed_in_vain(host: str) -> None:
+    """``allow_hosts`` is compared name by name: an entry that no name can equal would be taken for a permission."""
+    hosts = json.dumps(["crm.example", host])
+    text = EXAMPLE.replace("adapter: hubspot", HOSTS.format(address="https://crm.example", hosts=hosts))
+    _, (found,) = read(text)
+    assert (found.code, found.place.line) == ("config.bad-host", line_of(text, "allow_hosts"))
+    assert repr(host) in found.message
+    assert "such as crm.internal or 10.0.0.7" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("http://crm_app:8000/api", "crm_app"),
+        ("http://CRM.Internal", "crm.internal."),
+        ("http://10.0.0.7", "10.0.0.7"),
+        ("http://[fd00::7]:8080", "fd00::7"),
+        ("http://[fd00::7]", "[FD00::7]"),
+        ("http://bücher.example", "bücher.example"),
+        ("http://xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("http://crm", "CRM"),
+    ],
+)
+def test_hosts_of_all_kinds_are_allowed(address: str, host: str) -> None:
+    """Names of one or many parts, addresses of both kinds; compared as the calls compare them, whatever their case."""
+    text = EXAMPLE.replace("adapter: hubspot", HOSTS.format(address=address, hosts=json.dumps([host])))
+    assert good(text).connection.allow_hosts == (host,)
+    assert HostRules([host]).refusal("http", urlsplit(address).hostname or "") == ""
+
+
+def test_what_was_accepted_with_a_host_that_is_none_stays_in_force() -> None:
+    """An earlier version let it pass: it never helped a call, and refusing it now would stop what works."""
+    text = EXAMPLE.replace("adapter: hubspot", HOSTS.format(address="https://crm.example", hosts='["10.0.0.0/8"]'))
+    assert tenants.reaccept(text, "acme", CATALOGUE).connection.allow_hosts == ("10.0.0.0/8",)
+
+
+def test_an_id_of_another_form_is_told_the_form() -> None:
+    """``tenant: a/b``: what may stand there is said, not that some page lists values."""
+    _, found = read(EXAMPLE.replace("tenant: acme", "tenant: a/b", 1))
+    (one,) = [one for one in found if one.place.line == line_of(EXAMPLE, "tenant: acme")]
+    assert one.code == "config.bad-value"
+    assert "'a/b'" in one.message
+    assert one.remedy == "write a text that matches ^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 def test_a_status_map_that_cannot_disqualify_is_found() -> None:
