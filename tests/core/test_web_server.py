@@ -1,0 +1,126 @@
+"""The HTTP side on a real socket: what is answered, what is cut off, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+import pytest
+
+from sales_crm_bridge.errors import EnvironmentFault
+from sales_crm_bridge.web import serve
+from sales_crm_bridge.web.server import HEAD_BYTES_MAX
+from tests.core.web_kit import House, event, house, signed
+from tests.core.wire_kit import request, wire
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@pytest.fixture
+async def home() -> AsyncIterator[House]:
+    """Give a face over a ledger in memory; all is well."""
+    made = await house()
+    yield made
+    await made.ledger.close()
+
+
+class Slow:
+    """An application whose answers come when they are let go."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"done"})
+
+
+def ipv6_is_there() -> bool:
+    """Whether this machine has an address of that family at all: some containers know the family and have no address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return socket.has_dualstack_ipv6()
+
+
+async def test_a_delivery_over_a_real_socket_is_taken(home: House) -> None:
+    """200 for a signed delivery, several on one connection, and the ledger has them; the server says nothing of itself."""
+    async with serve(home.face.app, "127.0.0.1", 0) as (port, _), wire(port) as crm:
+        for number in (512, 513):
+            body, headers = signed([event(number)])
+            fields = [f"{name}: {value}" for name, value in headers.items()]
+            await crm.send(request("POST", "/webhooks/acme/main", f"Content-Length: {len(body)}", *fields, body=body))
+            assert await crm.answer() == (200, b"{}")
+        assert "server" not in crm.headers
+        assert await home.heard() == ["512", "513"]
+
+
+async def test_the_head_of_a_request_has_a_limit(home: House) -> None:
+    """A head that goes beyond the limit is refused without waiting for its end, and the connection closed; one below is served."""
+    async with serve(home.face.app, "127.0.0.1", 0) as (port, _):
+        async with wire(port) as one:
+            await one.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * HEAD_BYTES_MAX)
+            status, _ = await one.answer()
+            assert status in (400, 431)
+            assert await one.ended()
+        async with wire(port) as one:
+            await one.send(request("GET", "/healthz", "X: " + "a" * (HEAD_BYTES_MAX - 1000)))
+            assert await one.answer() == (200, b"ok\n")
+
+
+async def test_what_is_no_http_is_refused(home: House) -> None:
+    """400, and the connection is closed: a TLS hello on the plain port, say."""
+    async with serve(home.face.app, "127.0.0.1", 0) as (port, _), wire(port) as one:
+        await one.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        assert (await one.answer())[0] == 400
+        assert await one.ended()
+
+
+async def test_a_request_under_way_is_finished_before_the_end() -> None:
+    """At the end what is under way gets its answer, what is idle is closed, and nothing new is taken."""
+    slow = Slow()
+    async with contextlib.AsyncExitStack() as stack:
+        port, task = await stack.enter_async_context(serve(slow, "127.0.0.1", 0))
+        async with wire(port) as busy, wire(port) as idle:
+            await idle.send(b"GET / HT")
+            await busy.send(request("GET", "/"))
+            await slow.begun.wait()
+            assert not task.done()
+            leaving = asyncio.create_task(stack.aclose())
+            assert await idle.ended()
+            slow.go_on.set()
+            assert await busy.answer() == (200, b"done")
+            assert await busy.ended()
+            await leaving
+        assert task.done()
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_an_address_that_is_taken_is_a_matter_of_the_environment(home: House) -> None:
+    """A port that somebody has, or an address that is none of ours: the code, the setting and what to do, before anything runs."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        for host, port in (("127.0.0.1", other.getsockname()[1]), ("192.0.2.1", 0)):
+            with pytest.raises(EnvironmentFault) as told:
+                async with serve(home.face.app, host, port):
+                    raise AssertionError("it listens")
+            assert (told.value.code, told.value.place) == ("http.port-taken", "port_http")
+            assert "PORT_HTTP" in told.value.remedy
+
+
+async def test_all_addresses_are_listened_on_where_none_is_named(home: House) -> None:
+    """Without `web.host` the machine is reached over each family that it has."""
+    async with serve(home.face.app, "", 0) as (port, _):
+        async with wire(port) as one:
+            assert (await one.get("/healthz"))[0] == 200
+        if ipv6_is_there():
+            async with wire(port, "::1") as one:
+                assert (await one.get("/healthz"))[0] == 200
