@@ -11,7 +11,7 @@ from sales_crm_bridge.roster import Roster
 from sales_crm_bridge.rpc import Asker, Counter, Doorkeeper, RpcServer
 from sales_crm_bridge.service import Service
 from sales_crm_bridge.tenants import secrets_of
-from sales_crm_bridge.web import Door, DoorLimits, Face, Meter
+from sales_crm_bridge.web import Door, DoorLimits, Face, LineLimits, Meter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -126,6 +126,16 @@ class Inside:
             for lease, worker in self._service.workers.items()
             if lease in names
         }
+
+
+def line_limits(settings: Settings) -> LineLimits:
+    """The limits of connections to the HTTP side; the slowest request there is a delivery."""
+    web = settings.web
+    return LineLimits(
+        head_s=web.head_timeout_s,
+        answer_s=web.body_timeout_s + web.answer_s,
+        connections_max=web.connections_max,
+    )
 
 
 def face_of(

@@ -200,7 +200,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await check_ledger(settings)
     async with spans_of(settings) as spans, ledger_of(settings, make=True) as ledger:
         service, face, calls = service_of(settings, ledger, spans)
-        async with serve(face.app, settings.web.host, settings.port_http) as (port, serving):
+        lines = fronts.line_limits(settings)
+        async with serve(face.app, settings.web.host, settings.port_http, lines, face.cut) as (port, serving):
             log.info("listening for HTTP", extra={"event": "http.listening", "port": port})
             working = asyncio.create_task(service.run(), name="service")
             beside = [asyncio.create_task(face.pulse.beat(), name="pulse")]

@@ -298,6 +298,12 @@ class Web(Strict):
     public_url: str = Field(default="", max_length=1_000, pattern=r"^(https?://[^/?#\s]+[^?#\s]*)?$")
     """Where CRMs reach `/webhooks/…` from outside, such as `https://bridge.example.com`: most signatures cover the address. Empty:
     `https://` and the host that the delivery names."""
+    connections_max: int = Field(default=500, ge=10, le=100_000)
+    """Open connections, and at most half of the files that the process may have open. Beyond it the one closes that has waited
+    longest without a request."""
+    head_timeout_s: Seconds = Field(default=10.0, ge=0.1, le=120.0, alias="head_timeout")
+    """Longest time in which the line and the headers of a request must have come, from the connection's beginning or the request's;
+    after that the connection is closed."""
     body_bytes_max: int = Field(default=1_048_576, ge=1_024, le=67_108_864)
     """Bytes of one delivery; a larger one is refused with 413."""
     body_timeout_s: Seconds = Field(default=10.0, ge=0.1, le=120.0, alias="body_timeout")

@@ -95,6 +95,10 @@ class Face:
         starlette = Starlette(routes=routes, exception_handlers={HTTPStatus.NOT_FOUND: _not_found, Exception: _failed})
         self.app: ASGIApp = AccessLog(starlette, clock)
 
+    def cut(self, why: str) -> None:
+        """Count a connection that was cut off; see ``server.serve``."""
+        self._meter.cut(why)
+
     async def _healthz(self, _request: Request) -> Response:
         """Whether the process is alive: its loop turns, or nothing would come."""
         return PlainTextResponse("ok\n")

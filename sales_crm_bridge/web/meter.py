@@ -39,6 +39,10 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
         "Webhook deliveries, by the status they were answered with.",
         ("tenant", "connection", "status"),
     ),
+    "http_connections_cut": (
+        "Connections to this process that were cut off, because they were too slow or others needed the room.",
+        ("why",),
+    ),
     "notices_heard": ("Notices of webhooks put into the ledger.", ("tenant", "connection")),
 }
 """Every counter that is kept here: its meaning and its labels."""
@@ -51,6 +55,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[Labels, int]] = {name: {} for name in COUNTERS}
+        self._counts["http_connections_cut"] = {("slow",): 0, ("room",): 0}
         self._times: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
 
@@ -84,6 +89,10 @@ class Meter:
     def delivery(self, tenant: str, connection: str, status: int) -> None:
         """A delivery was answered; the names are "" where there is no such connection."""
         self.count("webhook_deliveries", (tenant, connection, str(status)))
+
+    def cut(self, why: str) -> None:
+        """A connection was cut off: it was too ``slow``, or others needed the ``room``."""
+        self.count("http_connections_cut", (why,))
 
     def heard(self, tenant: str, connection: str, notices: int) -> None:
         """So many notices are in the ledger."""

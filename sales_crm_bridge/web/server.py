@@ -1,26 +1,27 @@
-"""uvicorn in the running loop, on a socket of our own; it leaves the process's signals and its logging alone."""
+"""uvicorn in the running loop, on a socket and with connections of our own; it leaves the process's signals and logging alone."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from sales_crm_bridge.errors import EnvironmentFault
+from sales_crm_bridge.web.lines import IDLE_S, Line, LineLimits, Lines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from starlette.types import ASGIApp
 
+log = logging.getLogger(__name__)
+
 GRACE_S = 5
 """How long requests under way may take when the server ends; a delivery takes less (``web.answer``)."""
-
-IDLE_S = 75
-"""How long an idle connection is kept: longer than proxies do (60 s is usual), so that none is closed while a request arrives."""
 
 HEAD_BYTES_MAX = 32_768
 """Bytes of a request's line and headers."""
@@ -29,33 +30,33 @@ BACKLOG = 512
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, lines: Lines) -> None:
+        super().__init__(config)
+        self.server_state = lines
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
 @contextlib.asynccontextmanager
-async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[int, asyncio.Task[None]]]:
+async def serve(
+    app: ASGIApp, host: str, port: int, limits: LineLimits, cut: Callable[[str], None]
+) -> AsyncIterator[tuple[int, asyncio.Task[None]]]:
     """Serve ``app`` while the context lasts; gives the port, and the server's task, which ends only if it breaks.
 
-    ``host`` "": all addresses of the machine, of both families where it has both. ``port`` 0: a free one. At the end requests
-    under way are finished within ``GRACE_S``. Raises ``EnvironmentFault`` when the address cannot be had.
+    ``host`` "": all addresses of the machine, of both families where it has both. ``port`` 0: a free one. ``cut`` is told of each
+    connection that is cut off, and why: ``slow`` or ``room``. At the end requests under way are finished within ``GRACE_S``.
+    Raises ``EnvironmentFault`` when the address cannot be had.
     """
     listener = _listen(host, port)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        http="h11",
-        ws="none",
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=IDLE_S,
-        timeout_graceful_shutdown=GRACE_S,
-        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
-    )
-    server = _Server(config)
+    lines = Lines(limits, cut)
+    if lines.most < limits.connections_max:
+        few = {"event": "http.few-files", "connections": lines.most}
+        log.warning(
+            "this process may open so few files that fewer connections are kept than the settings allow", extra=few
+        )
+    server = _Server(config_of(app), lines)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         yield listener.getsockname()[1], task
@@ -63,6 +64,24 @@ async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[tuple[int, 
         server.should_exit = True
         await asyncio.wait((task,))
         listener.close()
+
+
+def config_of(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves ``app``."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        interface="asgi3",
+        http=Line,
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=IDLE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
