@@ -84,9 +84,7 @@ NO_LEDGERS = ("hash_keys", "kafka", "seal_key", "telemetry")
 """Settings with secrets that nobody needs who looks into the ledger alone: they may be missing on the machine where one looks."""
 
 
-def _settings(
-    config: Path | None, secrets: Path | None, without: tuple[str, ...] = (), *, log: str = ""
-) -> Settings:
+def _settings(config: Path | None, secrets: Path | None, without: tuple[str, ...] = (), *, log: str = "") -> Settings:
     """The deployment's settings. ``log``: the log's level for a verb whose report says what happened ("": as they say)."""
     settings = load_settings(_config(config), secrets, without=without)
     observe.log_to_stderr(log or settings.log.level, settings.log.form)

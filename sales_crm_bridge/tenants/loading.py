@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sales_crm_bridge import yaml_places
-from sales_crm_bridge.errors import ConfigError, Finding, Place
+from sales_crm_bridge.errors import ConfigError, EnvironmentFault, Finding, Place
 from sales_crm_bridge.findings import did_you_mean, finding
 from sales_crm_bridge.gate import Ownership, Span
 from sales_crm_bridge.mapping import Mapping
@@ -45,14 +45,26 @@ class Loaded:
 
 
 def stamp(folder: Path) -> dict[str, str]:
-    """A digest of each tenant file's bytes by name: equal stamps, equal files. {} where there is no folder."""
-    return {path.name: _digest(_bytes(path) or b"") for path in _files(folder)}
+    """A digest of each tenant file's bytes by name: equal stamps, equal files. {} where there is no folder.
+
+    Raises ``EnvironmentFault`` when the folder cannot be read.
+    """
+    return {path.name: _digest(_bytes(path) or b"") for path in _files(folder) or ()}
 
 
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+def _files(folder: Path) -> list[Path] | None:
+    """The tenants' files; None where there is no folder. One that is there and cannot be read is no empty one."""
+    try:
+        if not folder.is_dir():
+            return None
+        return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+    except OSError as error:
+        raise EnvironmentFault(
+            "tenant.folder-unreadable",
+            f"the tenants' files cannot be listed: {error.strerror or type(error).__name__}",
+            place=str(folder),
+            remedy="let this process read the folder; where too many files are open, raise the limit of them",
+        ) from error
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -85,12 +97,14 @@ def load(
     ``rewound_us``: from when on it will judge them again, so that what it has passed over since can become the CRM's (what it has
     taken since is done, and cannot become the domain's).
     ``environ``: where ``env:`` references lead (default: the process's environment); ``secrets`` False: they are not followed.
+    Raises ``EnvironmentFault`` when the folder cannot be read.
     """
     found: list[Finding] = []
-    if not folder.is_dir():
+    paths = _files(folder)
+    if paths is None:
         found.append(finding("tenant.no-folder", "the folder is not there", Place(file=str(folder))))
     tenants: dict[str, Tenant] = {}
-    for path in _files(folder):
+    for path in paths or ():
         raw = _bytes(path)
         if raw is None:
             found.append(finding("yaml.unreadable", "cannot read the file", Place(file=str(path))))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from sales_crm_adapters import CATALOGUE
 
-from sales_crm_bridge import contract
+from sales_crm_bridge import contract, tenants
+from sales_crm_bridge.errors import EnvironmentFault
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.roster import Roster
 from sales_crm_bridge.state import Intake
@@ -110,4 +112,39 @@ async def test_a_new_tenant_may_not_own_a_past_that_intake_has_gone_by(tmp_path:
     (tmp_path / "acme.yaml").write_text(coming)
     await one.refresh()
     assert set(one.tenants()) == {"acme"}
+    await ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "why"),
+    [
+        ("iterdir", errno.EMFILE, "Too many open files"),
+        ("iterdir", errno.EACCES, "Permission denied"),
+        ("is_dir", errno.EACCES, "Permission denied"),
+    ],
+)
+async def test_a_folder_that_cannot_be_read_is_a_matter_of_the_environment(
+    step: str, number: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither empty nor gone: nothing changes, the fault says what and where, and the next look finds it again."""
+    ledger = await open_ledger("sqlite://:memory:")
+    home = roster(tmp_path, ledger)
+    (tmp_path / "acme.yaml").write_text(EXAMPLE)
+    await home.refresh()
+
+    def refuse(_path: Path) -> None:
+        raise OSError(number, why)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, step, refuse)
+        with pytest.raises(EnvironmentFault, match=why) as told:
+            await home.refresh()
+        with pytest.raises(EnvironmentFault, match=why):
+            tenants.load(tmp_path, CATALOGUE)
+    assert (told.value.code, told.value.place) == ("tenant.folder-unreadable", str(tmp_path))
+    assert told.value.remedy
+    assert set(home.tenants()) == {"acme"}
+    assert home.findings == ()
+    (tmp_path / "acme.yaml").write_text(EXAMPLE.replace("every: 30s", "every: 20s"))
+    assert await home.refresh() == {"connection/acme/hubspot"}
     await ledger.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ import pytest
 from sales_crm_bridge import contract, operate
 from sales_crm_bridge.errors import ConfigError
 from sales_crm_bridge.ledger.sql_ledger import SqlLedger
+from sales_crm_bridge.roster import Roster
 from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.sandbox.hubspot import throttled
 from sales_crm_bridge.service import Service
@@ -224,6 +226,41 @@ def test_a_broken_tenant_file_leaves_the_accepted_one_in_force_over_restarts(tmp
 
     told = play(tmp_path, story)
     assert told.done == {"m-1": 1, "m-2": 1}
+
+
+def test_a_folder_that_cannot_be_read_for_a_while_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Too many files are open: intents are carried out meanwhile, the log says why, and what came then is taken up later."""
+    listed = Path.iterdir
+
+    async def story(home: World) -> tuple[View, bool]:
+        file = tmp_path / "tenants" / "acme.yaml"
+
+        def refuse(_folder: Path) -> Iterator[Path]:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        async def meanwhile(service: Service) -> None:
+            await home.clock.sleep(60)
+            monkeypatch.setattr(Path, "iterdir", refuse)
+            file.write_text(file.read_text().replace("  city: city\n", "  city: city\n  job_title: jobtitle\n"))
+            create(home, "L-1", "m-1", "one@sales.example")
+            await home.clock.sleep(300)
+            monkeypatch.setattr(Path, "iterdir", listed)
+            await home.clock.sleep(60)
+            roster = service.roster
+            assert isinstance(roster, Roster)
+            mapped.append("job_title" in roster.tenants()["acme"].text)
+
+        mapped: list[bool] = []
+        assert not await home.live(lambda service: asyncio.ensure_future(meanwhile(service)))
+        return view(home.topics.facts), mapped[0]
+
+    told, taken_up = play(tmp_path, story)
+    assert told.done == {"m-1": 1}
+    assert taken_up
+    codes = {vars(one)["code"] for one in caplog.records if getattr(one, "event", "") == "tenant.not-read"}
+    assert codes == {"tenant.folder-unreadable"}
 
 
 def test_a_rewind_hands_over_what_intake_has_gone_by(tmp_path: Path) -> None:
