@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import sys
+import traceback
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from sales_crm_bridge.settings import Settings
+
+log = logging.getLogger(__name__)
 
 CONFIG = click.option(
     "--config",
@@ -430,7 +434,12 @@ def version(*, as_json: bool) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point: runs a verb, prints an error as code, place and remedy, and exits with the house's codes."""
+    """Entry point: runs a verb, prints an error as code, place and remedy, and exits with the house's codes.
+
+    What nobody has foreseen is a line of the log like any other, in the log's own form: a traceback in between could not be read by
+    what reads the others, and its values may be a person's.
+    """
+    observe.log_to_stderr("warning", "auto")  # until the settings say which
     try:
         cli.main(args=args, prog_name="sales-crm-bridge", standalone_mode=False)
     except click.exceptions.Abort:
@@ -442,3 +451,8 @@ def main(args: list[str] | None = None) -> None:
     except BridgeError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
+    except Exception as fault:  # noqa: BLE001 - the outermost place: said here, or by the interpreter with all its values
+        where = "".join(traceback.format_tb(fault.__traceback__))
+        bug = {"event": "process.bug", "code": "bug.unforeseen", "traceback": where}
+        log.error("a bug ended the process: %s", type(fault).__name__, extra=bug)  # noqa: TRY400 - as said
+        sys.exit(EXIT_RUNTIME)

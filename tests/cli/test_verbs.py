@@ -18,10 +18,11 @@ from pathlib import Path
 import click
 import pytest
 
-from sales_crm_bridge import cli
+from sales_crm_bridge import cli, operate
 from sales_crm_bridge.settings import PREFIX
 
 ROOT = Path(__file__).parents[2]
+SOMEONE = "ada@corp.example"
 LIMIT_S = 30
 """How long a test waits for another process before it fails."""
 
@@ -495,6 +496,45 @@ def test_run_refuses_settings_that_are_not_fit_for_production(
     deployment.write_text(f"ledger: sqlite:///{deployment.parent / 'b.db'}\n")
     assert call("run", "-c", str(deployment)) == 2
     assert capsys.readouterr().err.count("[config.missing-key]") == 3
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_nobody_foresaw_is_a_line_of_the_log(
+    deployment: Path, form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the form that the log has, with a code and the place in the program, and without what it was about; exit code 1."""
+
+    async def broken(*_: object) -> None:
+        raise KeyError(SOMEONE)
+
+    monkeypatch.setattr(operate, "run", broken)
+    monkeypatch.setenv("SALES_CRM_BRIDGE_LOG__FORM", form)
+    assert call("run", "-c", str(deployment)) == 1
+    said = capsys.readouterr().err
+    assert SOMEONE not in said
+    if form == "json":
+        (line,) = said.splitlines()
+        told = json.loads(line)
+        assert (told["level"], told["event"], told["code"]) == ("error", "process.bug", "bug.unforeseen")
+        assert "KeyError" in told["message"]
+        assert "in broken" in told["traceback"]
+    else:
+        assert "a bug ended the process: KeyError  event=process.bug  code=bug.unforeseen\n" in said
+        assert "in broken" in said
+
+
+def test_also_before_the_settings_are_read(
+    deployment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody looks at a terminal it is JSON from the first moment on, since whatever reads the log cannot know better."""
+
+    def broken(*_: object) -> None:
+        raise KeyError(SOMEONE)
+
+    monkeypatch.setattr(cli, "load_settings", broken)
+    assert call("run", "-c", str(deployment)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "process.bug"
 
 
 def test_a_rewind_accepts_the_entry_that_came_too_late(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
