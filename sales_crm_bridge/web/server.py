@@ -27,12 +27,21 @@ HEAD_BYTES_MAX = 32_768
 """Bytes of a request's line and headers."""
 
 BACKLOG = 512
+"""Connections that the machine keeps for us until we take them."""
+
+TAKEN_AT_ONCE = 16
+"""How many are taken in one turn of the loop: those beyond the limit are cut off in the turns after it, and are open meanwhile."""
 
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, lines: Lines) -> None:
         super().__init__(config)
         self.server_state = lines
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)  # asyncio has set it to what it takes at once
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -78,6 +87,7 @@ def config_of(app: ASGIApp) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         server_header=False,
+        backlog=TAKEN_AT_ONCE,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=HEAD_BYTES_MAX,

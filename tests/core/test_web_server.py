@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from sales_crm_bridge.errors import EnvironmentFault
-from sales_crm_bridge.web import LineLimits, serve
-from sales_crm_bridge.web.server import HEAD_BYTES_MAX
+from sales_crm_bridge.web import LineLimits, serve, server
+from sales_crm_bridge.web.lines import Line
+from sales_crm_bridge.web.server import HEAD_BYTES_MAX, TAKEN_AT_ONCE
 from tests.core.web_kit import House, event, house, signed
 from tests.core.wire_kit import request, wire
 
@@ -47,7 +48,11 @@ class Slow:
 
 
 def serving(
-    app: Any, host: str = "127.0.0.1", port: int = 0, limits: LineLimits = LINES, cut: Callable[[str], None] = print
+    app: Any,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    limits: LineLimits = LINES,
+    cut: Callable[[str], None] = lambda _why: None,
 ) -> contextlib.AbstractAsyncContextManager[tuple[int, asyncio.Task[None]]]:
     """Serve with limits that nothing here comes near to, unless told otherwise."""
     return serve(app, host, port, limits, cut)
@@ -163,6 +168,35 @@ async def test_a_crowd_that_asks_nothing_locks_nobody_out(home: House) -> None:
             _, page = await probe.get("/metrics")
     assert b'sales_crm_bridge_http_connections_cut_total{why="room"} 16.0' in page
     assert b'sales_crm_bridge_http_connections_cut_total{why="slow"} 0.0' in page
+
+
+async def test_a_rush_is_taken_little_by_little(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred that connect at the same moment wait in the machine, and no more than a few beyond the limit are ever open."""
+    opened, gone, most = 0, 0, 0
+
+    class Counted(Line):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the original's
+            nonlocal opened, most
+            opened += 1
+            most = max(most, opened - gone)
+            super().connection_made(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            nonlocal gone
+            gone += 1
+            super().connection_lost(exc)
+
+    monkeypatch.setattr(server, "Line", Counted)
+    async with serving(home.face.app, limits=replace(LINES, connections_max=5)) as (port, _):
+        async with wire(port) as one:
+            assert (await one.get("/healthz"))[0] == 200  # it has begun
+        with contextlib.ExitStack() as crowd:
+            for _ in range(100):
+                crowd.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            async with wire(port) as one:
+                assert (await one.get("/healthz"))[0] == 200
+    assert opened == 102
+    assert most <= 5 + 3 * TAKEN_AT_ONCE
 
 
 async def test_a_process_with_few_files_says_that_it_keeps_fewer_connections(
