@@ -138,11 +138,24 @@ def line_limits(settings: Settings) -> LineLimits:
     )
 
 
+def door_limits(settings: Settings) -> DoorLimits:
+    """The limits of deliveries. Bodies that are waited for leave half of the connections to the others, the probes among them."""
+    web = settings.web
+    return DoorLimits(
+        public_url=web.public_url,
+        body_bytes_max=web.body_bytes_max,
+        body_timeout_s=web.body_timeout_s,
+        bodies_max=max(1, min(web.bodies_max, line_limits(settings).connections // 2)),
+        answer_s=web.answer_s,
+        in_flight_max=web.in_flight_max,
+        notices_max=web.notices_max,
+    )
+
+
 def face_of(
     settings: Settings, outside: Outside, service: Service, meter: Meter, kafka: Callable[[], Awaitable[str]]
 ) -> Face:
     """The HTTP side of ``service``; ``kafka`` asks Kafka (a code, "" when it answers)."""
-    web = settings.web
     roster = service.roster
     assert isinstance(roster, Roster)
     return Face(
@@ -151,14 +164,7 @@ def face_of(
         inside=Inside(service, roster),
         doors=Doors(roster),
         meter=meter,
-        limits=DoorLimits(
-            public_url=web.public_url,
-            body_bytes_max=web.body_bytes_max,
-            body_timeout_s=web.body_timeout_s,
-            answer_s=web.answer_s,
-            in_flight_max=web.in_flight_max,
-            notices_max=web.notices_max,
-        ),
+        limits=door_limits(settings),
         kafka=kafka,
         version=installed_version("sales-crm-bridge"),
     )

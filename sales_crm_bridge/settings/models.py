@@ -308,10 +308,13 @@ class Web(Strict):
     """Bytes of one delivery; a larger one is refused with 413."""
     body_timeout_s: Seconds = Field(default=10.0, ge=0.1, le=120.0, alias="body_timeout")
     """Longest time in which a delivery's body must have come; after that it is refused with 408."""
+    bodies_max: int = Field(default=64, ge=1, le=10_000)
+    """Bodies of deliveries that come at the same time, and at most half as many as connections. Beyond it the slowest is refused
+    with 408: until a body is there, nobody knows whether it is signed."""
     answer_s: Seconds = Field(default=4.0, ge=0.1, le=60.0, alias="answer")
     """Longest wait for the ledger before a delivery is answered 503. A CRM is impatient: HubSpot gives up after 5 s."""
     in_flight_max: int = Field(default=16, ge=1, le=1_000)
-    """Deliveries to one connection at the same time; more are refused with 429."""
+    """Well-signed deliveries to one connection that wait for the ledger at the same time; more are refused with 429."""
     notices_max: int = Field(default=10_000, ge=100, le=1_000_000)
     """Records of one connection that wait to be read back; beyond it they are read by the feeds, hurried."""
     gather_s: Seconds = Field(default=1.0, ge=0.0, le=60.0, alias="gather")

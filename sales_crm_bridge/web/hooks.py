@@ -1,7 +1,8 @@
 """A webhook's delivery: from bytes to notices in the ledger, or the status that it is refused with.
 
 A delivery is believed as a hint only, and acknowledged only when the ledger has what it hints at. Whoever sends rubbish costs
-little: an unknown address is refused before the body is read, a body is limited while it is read, in bytes and in time.
+little: an unknown address is refused before the body is read, a body is limited while it is read, in bytes and in time, and of
+too many that come at the same time the slowest is given up. A connection's places are for those who have signed.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class DoorLimits:
     public_url: str
     body_bytes_max: int
     body_timeout_s: float
+    bodies_max: int
     answer_s: float
     in_flight_max: int
     notices_max: int
@@ -95,6 +97,7 @@ class Receiver:
         self._clock = clock
         self._meter = meter
         self._limits = limits
+        self._bodies = Bodies(limits)
         self._in_flight: dict[int, int] = {}
 
     async def receive(self, request: Request, tenant: str, connection: str) -> Verdict:
@@ -104,18 +107,10 @@ class Receiver:
         door = self._doors.find(tenant, connection)
         if door is None:
             return self._done("", "", _UNKNOWN)
-        busy = self._in_flight.get(door.conn, 0)
-        if busy >= self._limits.in_flight_max:
-            return self._done(
-                tenant, connection, Verdict(status=HTTPStatus.TOO_MANY_REQUESTS, code="too-many", retry_s=1)
-            )
-        self._in_flight[door.conn] = busy + 1
         try:
             verdict = await self._take(request, door, tenant, connection)
         except ClientDisconnect:
             verdict = Verdict(status=CLIENT_CLOSED, code="client-gone")
-        finally:
-            self._in_flight[door.conn] -= 1
         return self._done(tenant, connection, verdict)
 
     def _done(self, tenant: str, connection: str, verdict: Verdict) -> Verdict:
@@ -123,7 +118,7 @@ class Receiver:
         return verdict
 
     async def _take(self, request: Request, door: Door, tenant: str, connection: str) -> Verdict:
-        body = await self._body(request)
+        body = await self._bodies.read(request)
         if isinstance(body, Verdict):
             return body
         hook = Hook(
@@ -144,9 +139,20 @@ class Receiver:
         ids = sorted({notice.id for notice in notices})
         if not ids:
             return Verdict(status=HTTPStatus.OK, code="nothing-for-us")
+        busy = self._in_flight.get(door.conn, 0)
+        if busy >= self._limits.in_flight_max:
+            return Verdict(status=HTTPStatus.TOO_MANY_REQUESTS, code="too-many", retry_s=1)
+        self._in_flight[door.conn] = busy + 1
+        try:
+            return await self._keep(door.conn, ids, hook.received_us, tenant, connection)
+        finally:
+            self._in_flight[door.conn] -= 1
+
+    async def _keep(self, conn: int, ids: Sequence[str], received_us: int, tenant: str, connection: str) -> Verdict:
+        """Have the ledger keep what a delivery hints at."""
         try:
             async with asyncio.timeout(self._limits.answer_s):
-                collapsed = await self._ledger.hear(door.conn, ids, hook.received_us, self._limits.notices_max)
+                collapsed = await self._ledger.hear(conn, ids, received_us, self._limits.notices_max)
         except TimeoutError:
             return Verdict(status=HTTPStatus.SERVICE_UNAVAILABLE, code="ledger.unreachable", retry_s=5)
         except (LedgerBusy, EnvironmentFault) as fault:
@@ -161,7 +167,19 @@ class Receiver:
         self._meter.heard(tenant, connection, len(ids))
         return Verdict(status=HTTPStatus.OK)
 
-    async def _body(self, request: Request) -> bytes | Verdict:
+
+class Bodies:
+    """Reads bodies of which nobody knows yet who has sent them: so many at the same time, and no more.
+
+    Where one more comes, the one that has been coming for longest is given up: a good sender's body is there at once, so it is not
+    his, and those who send slowly on purpose keep nobody else out.
+    """
+
+    def __init__(self, limits: DoorLimits) -> None:
+        self._limits = limits
+        self._coming: dict[asyncio.Timeout, None] = {}
+
+    async def read(self, request: Request) -> bytes | Verdict:
         """The body, within its limits of bytes and of time."""
         most = self._limits.body_bytes_max
         too_large = Verdict(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="body-too-large")
@@ -170,16 +188,29 @@ class Receiver:
             return too_large
         parts: list[bytes] = []
         size = 0
+        patience = asyncio.timeout(self._limits.body_timeout_s)
         try:
-            async with asyncio.timeout(self._limits.body_timeout_s):
+            async with patience:
+                self._make_room()
+                self._coming[patience] = None
                 async for part in request.stream():
                     size += len(part)
                     if size > most:
                         return too_large
                     parts.append(part)
         except TimeoutError:
-            return Verdict(status=HTTPStatus.REQUEST_TIMEOUT, code="body-too-slow")
+            given_up = patience not in self._coming
+            return Verdict(status=HTTPStatus.REQUEST_TIMEOUT, code="room-needed" if given_up else "body-too-slow")
+        finally:
+            self._coming.pop(patience, None)
         return b"".join(parts)
+
+    def _make_room(self) -> None:
+        if len(self._coming) >= self._limits.bodies_max:
+            slowest = next(iter(self._coming))
+            del self._coming[slowest]
+            if not slowest.expired():  # its own time may be over at this very moment
+                slowest.reschedule(asyncio.get_running_loop().time())
 
 
 def refusal(code: str) -> Verdict:

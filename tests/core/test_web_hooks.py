@@ -203,25 +203,108 @@ async def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(home: House)
 
 
 def test_one_connection_cannot_hold_all_hands() -> None:
-    """429 beyond the limit of deliveries at the same time, with a time to come again; the next is taken when one has ended."""
+    """429 beyond the limit of signed deliveries at the same time, with a time to come again; the next is taken when one is done."""
 
     async def story(home: House) -> tuple[list[int], int, str]:
-        async def never() -> Any:
-            await asyncio.get_running_loop().create_future()
+        async def never() -> bool:
+            held: bool = await asyncio.get_running_loop().create_future()
+            return held
 
-        slow = [asyncio.ensure_future(call(home, never, {})) for _ in range(LIMITS.in_flight_max)]
-        turn = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(1.0, turn.set_result, None)
-        await turn
+        home.away.answers["hear"] = never
+        held = [asyncio.ensure_future(home.post(signed([event()]))) for _ in range(LIMITS.in_flight_max)]
+        await after(1.0)
         answer = await home.post(signed([event()]))
-        statuses = [await one for one in slow]
+        nothing = await home.post(signed([event(9, "deal.creation")]))
+        assert nothing.status_code == 200, "what hints at nothing needs no place"
+        statuses = [(await one).status_code for one in held]
+        del home.away.answers["hear"]
         return (
             statuses,
             (await home.post(signed([event()]))).status_code,
             f"{answer.status_code} {answer.headers['retry-after']}",
         )
 
-    assert on_virtual_time(story) == ([408, 408], 200, "429 1")
+    assert on_virtual_time(story) == ([503, 503], 200, "429 1")
+
+
+def test_who_has_not_signed_takes_no_place_of_those_who_have() -> None:
+    """Many bodies that drip or never come, to the same connection: a signed delivery is taken at once, all the same."""
+
+    async def story(home: House) -> tuple[list[int], list[int]]:
+        slow = [asyncio.ensure_future(call(home, never_comes, {})) for _ in range(LIMITS.bodies_max - 1)]
+        await after(1.0)
+        good = [(await home.post(signed([event(number)]))).status_code for number in range(1, 6)]
+        return good, [await one for one in slow]
+
+    assert on_virtual_time(story) == ([200] * 5, [408] * 3)
+
+
+def test_of_too_many_bodies_the_slowest_is_given_up() -> None:
+    """However many come and never end, to whichever address, one more is read: the one that has come for longest makes room."""
+
+    async def story(home: House) -> tuple[list[float], list[int], list[str]]:
+        ended: list[float] = []
+
+        async def slow() -> int:
+            status = await call(home, never_comes, {})
+            ended.append(asyncio.get_running_loop().time())
+            return status
+
+        crowd = []
+        for _ in range(LIMITS.bodies_max + 2):
+            crowd.append(asyncio.ensure_future(slow()))
+            await after(1.0)
+        good = [(await home.post(signed([event(number)]))).status_code for number in (1, 2)]
+        statuses = [await one for one in crowd]
+        assert set(statuses) == {408}
+        return ended, good, await home.heard()
+
+    # The fifth and the sixth made one go each, the first good one a third; the others had their time, which began at 3 s.
+    ended, good, heard = on_virtual_time(story)
+    assert good == [200, 200]
+    assert heard == ["1", "2"]
+    assert ended == [4.0, 5.0, 6.0, 13.0, 14.0, 15.0]
+
+
+def test_a_body_that_made_room_is_told_from_one_that_was_too_slow(caplog: pytest.LogCaptureFixture) -> None:
+    """The log's code says which of the two limits it was, since they are raised apart."""
+    caplog.set_level(logging.INFO, logger="sales_crm_bridge")
+
+    async def story(home: House) -> None:
+        await asyncio.gather(*(call(home, never_comes, {}) for _ in range(LIMITS.bodies_max + 1)))
+
+    on_virtual_time(story)
+    codes = [vars(one)["code"] for one in caplog.records if getattr(one, "event", "") == "http.request"]
+    assert codes == ["room-needed", *["body-too-slow"] * LIMITS.bodies_max]
+
+
+def test_a_body_whose_time_is_over_at_that_very_moment_makes_room_too() -> None:
+    """One that comes just when the others' time is over is read, and they are answered like any that was too slow."""
+
+    async def story(home: House) -> tuple[int, list[int]]:
+        async def late() -> int:
+            # Within the clock's resolution: both timers run in one turn of the loop, this one first.
+            await after(LIMITS.body_timeout_s - 5e-10)
+            return (await home.post(signed([event()]))).status_code
+
+        coming = asyncio.ensure_future(late())
+        await asyncio.sleep(0)
+        slow = [asyncio.ensure_future(call(home, never_comes, {})) for _ in range(LIMITS.bodies_max)]
+        return await coming, [await one for one in slow]
+
+    assert on_virtual_time(story) == (200, [408] * LIMITS.bodies_max)
+
+
+async def never_comes() -> Any:
+    """Wait for a message that never comes."""
+    await asyncio.get_running_loop().create_future()
+
+
+async def after(seconds: float) -> None:
+    """Let virtual time pass."""
+    gone = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(seconds, gone.set_result, None)
+    await gone
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,13 @@ NOW_US = 1_790_000_000_000_000
 SECRET = "the client secret of the app"
 HOST = "bridge.example"
 LIMITS = DoorLimits(
-    public_url="", body_bytes_max=2_000, body_timeout_s=10.0, answer_s=4.0, in_flight_max=2, notices_max=100
+    public_url="",
+    body_bytes_max=2_000,
+    body_timeout_s=10.0,
+    bodies_max=4,
+    answer_s=4.0,
+    in_flight_max=2,
+    notices_max=100,
 )
 
 
