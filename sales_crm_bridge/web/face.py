@@ -37,6 +37,9 @@ HEALTHZ, READYZ, METRICS = "/healthz", "/readyz", "/metrics"
 PROBES = frozenset({HEALTHZ, READYZ, METRICS})
 WEBHOOKS = "/webhooks/{tenant}/{connection}"
 
+HEAD_BYTES_MAX = 32_768
+"""Bytes of a request's line and headers."""
+
 CENSUS_S = 3.0
 """How long a scrape waits for the ledger: Prometheus gives up after 10 s unless told otherwise."""
 
@@ -93,7 +96,9 @@ class Face:
             Route(WEBHOOKS, self._webhook, methods=["POST"]),
         ]
         starlette = Starlette(routes=routes, exception_handlers={HTTPStatus.NOT_FOUND: _not_found, Exception: _failed})
-        self.app: ASGIApp = AccessLog(starlette, clock)
+        # It would send whoever adds a slash to wherever the request's own Host says.
+        starlette.router.redirect_slashes = False
+        self.app: ASGIApp = AccessLog(HeadLimit(starlette), clock)
 
     def cut(self, why: str) -> None:
         """Count a connection that was cut off; see ``server.serve``."""
@@ -164,6 +169,24 @@ class Page:
             yield from part
 
 
+class HeadLimit:
+    """Refuses a request whose head is too large with 431: the server cuts off those alone that have not come whole."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, or refuse."""
+        if scope["type"] == "http" and _head_bytes(scope) > HEAD_BYTES_MAX:
+            scope["bridge.code"] = "head-too-large"
+            answer = JSONResponse(
+                {"error": "head-too-large"}, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, {"connection": "close"}
+            )
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
 class AccessLog:
     """One structured line a request: route, status, time; never a body, a query, or a path that somebody made up."""
 
@@ -206,6 +229,12 @@ class AccessLog:
                 "code": scope.get("bridge.code", ""),
             },
         )
+
+
+def _head_bytes(scope: Scope) -> int:
+    """The bytes of the address and the headers; what stands between them is not worth counting."""
+    address = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
+    return address + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _route(scope: Scope) -> str:

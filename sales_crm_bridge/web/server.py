@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from sales_crm_bridge.errors import EnvironmentFault
+from sales_crm_bridge.web.face import HEAD_BYTES_MAX
 from sales_crm_bridge.web.lines import IDLE_S, Line, LineLimits, Lines
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ log = logging.getLogger(__name__)
 
 GRACE_S = 5
 """How long requests under way may take when the server ends; a delivery takes less (``web.answer``)."""
-
-HEAD_BYTES_MAX = 32_768
-"""Bytes of a request's line and headers."""
 
 BACKLOG = 512
 """Connections that the machine keeps for us until we take them."""

@@ -17,7 +17,7 @@ from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.simulate.loop import VirtualClock, VirtualLoop, run
 from sales_crm_bridge.state import Census
-from sales_crm_bridge.web.face import CENSUS_S
+from sales_crm_bridge.web.face import CENSUS_S, HEAD_BYTES_MAX
 from sales_crm_bridge.web.health import KAFKA_EVERY_S, LEDGER_AGE_MAX_S, LEDGER_EVERY_S, Pulse
 from tests.core.census_kit import CENSUS, FINDINGS, RIMS
 from tests.core.web_kit import NOW_US, House, event, house, signed
@@ -423,6 +423,32 @@ async def families(home: House) -> set[str]:
     """Ask /metrics: the families, by the names that Prometheus knows them under."""
     parsed = text_string_to_metric_families((await home.client.get("/metrics")).text)
     return {family.name.removeprefix(PREFIX) + ("_total" if family.type == "counter" else "") for family in parsed}
+
+
+@pytest.mark.parametrize("where", ["a header", "many headers", "the query", "the path"])
+async def test_a_head_that_is_too_large_is_refused_wherever_it_is_large(home: House, where: str) -> None:
+    """431 for a request that has come whole, too, and nothing of it is looked at; the connection is not kept."""
+    long = "a" * HEAD_BYTES_MAX
+    fields = {f"x-{number}": "a" for number in range(HEAD_BYTES_MAX // 4)} if where == "many headers" else {"x": long}
+    path = {"the query": f"/healthz?{long}", "the path": f"/webhooks/{long}/x"}.get(where, "/healthz")
+    answer = await home.client.get(path, headers=fields if "header" in where else {})
+    assert (answer.status_code, answer.json()) == (431, {"error": "head-too-large"})
+    assert answer.headers["connection"] == "close"
+    small = {"x": long[: HEAD_BYTES_MAX - 200]}
+    assert (await home.client.get("/healthz", headers=small)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz/", "/readyz/", "/metrics/", "/webhooks/acme/main/", "/", "//elsewhere.example"]
+)
+async def test_nobody_is_sent_elsewhere(home: House, path: str) -> None:
+    """404 for an address that there is not, a slash at its end included: a redirect would go where the request's Host says."""
+    for method in ("GET", "POST"):
+        answer = await home.client.request(
+            method, f"https://bridge.example{path}", headers={"host": "elsewhere.example"}
+        )
+        assert (answer.status_code, answer.json()) == (404, {"error": "not-found"})
+        assert "location" not in answer.headers
 
 
 async def test_probes_leave_no_line_in_the_log(home: House, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.web import LineLimits
+from sales_crm_bridge.web.face import HEAD_BYTES_MAX
 from sales_crm_bridge.web.lines import IDLE_S, SEND_S, Line, Lines
 from sales_crm_bridge.web.server import config_of
 from tests.core.wire_kit import request
@@ -227,6 +228,23 @@ def test_pipelined_requests_are_served_one_by_one_each_in_its_time() -> None:
         return pipe.sent.count(b"200 OK"), pipe.lost_s
 
     assert on_virtual_time(story) == (3, None)
+
+
+@pytest.mark.parametrize(("size", "status"), [(HEAD_BYTES_MAX - 2000, b"200"), (HEAD_BYTES_MAX + 2000, b"400")])
+def test_a_head_in_pieces_has_the_limit_of_a_whole_one(size: int, status: bytes) -> None:
+    """However it is cut: below the limit its end is waited for, beyond it the answer does not wait."""
+
+    async def story() -> bytes:
+        server = Server()
+        line, pipe = server.connect()
+        head = request("GET", "/healthz", f"X: {'a' * size}")
+        for start in range(0, len(head), 1000):
+            if not pipe.closing:
+                line.data_received(head[start : start + 1000])
+        await server.after(1)
+        return pipe.sent[9:12]
+
+    assert on_virtual_time(story) == status
 
 
 @pytest.mark.parametrize("field", ["Connection: close", "Connection: keep-alive"])
