@@ -35,6 +35,13 @@ install_debian() {
   as_root "${install[@]}" </dev/null >&2
 }
 
+# maven ARGUMENTS…: what is fetched from Maven's registry; a file that is not what its checksum says is refused.
+maven() {
+  command -v java >/dev/null || install_debian default-jre-headless
+  command -v mvn >/dev/null || install_debian maven
+  mvn -q -B -C -Dstyle.color=never "$@" </dev/null >&2
+}
+
 # runs PIDFILE WORD: is the process of the pid file there, and is it ours (WORD stands in its command line)?
 # A pid alone may belong to a stranger after a reboot.
 runs() {
