@@ -202,17 +202,12 @@ def sync(*, config: Path | None, secrets: Path | None, once: bool, only: tuple[s
     _run(main())
 
 
-@cli.command(epilog=_examples("status", "status --watch", "status --json", "status --live"))
+@cli.command(epilog=_examples("status", "status --watch", "status --json"))
 @CONFIG
 @SECRETS
 @AS_JSON
 @click.option("--watch", is_flag=True, help="Show it again every two seconds; with --json, one line each time.")
-@click.option(
-    "--live",
-    is_flag=True,
-    help="Only say whether a process is alive, by its exit code (for a container's health check).",
-)
-def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: bool, live: bool) -> None:
+def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: bool) -> None:
     """Show how every connection stands.
 
     State, lag, open commands, dead letters, gaps, outbox: all of it is read from the ledger, so it can be asked on any machine
@@ -223,8 +218,6 @@ def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: b
     async def main() -> int:
         while True:
             report = await operate.status(settings)
-            if live:
-                return EXIT_OK if report["processes"] else EXIT_RUNTIME
             if not as_json:
                 console.Console().status(report, clear=watch)
             elif watch:

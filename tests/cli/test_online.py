@@ -349,8 +349,8 @@ async def test_run_drains_on_sigterm_within_its_limit(tmp_path: Path, portal: Po
         try:
             for _ in range(100):
                 await asyncio.sleep(0.1)
-                code, _ = await deployment.call("status", "--live")
-                if code == 0:
+                _, said = await deployment.call("status", "--json")
+                if json.loads(said)["processes"]:
                     break
             asked = time.monotonic()
             process.send_signal(signal.SIGTERM)

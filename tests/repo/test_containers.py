@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from sales_crm_bridge import alive
 from sales_crm_bridge.cli import DEFAULT_CONFIG
 from sales_crm_bridge.settings import Settings, load, run_findings
 
@@ -57,7 +58,13 @@ def test_the_image_gets_signals_and_is_watched() -> None:
     assert [json.loads(rest) for rest in arguments("ENTRYPOINT")] == [["sales-crm-bridge"]]
     assert [json.loads(rest) for rest in arguments("CMD")] == [["run"]]
     (health,) = arguments("HEALTHCHECK")
-    assert json.loads(health.partition("CMD ")[2]) == ["sales-crm-bridge", "status", "--live"]
+    assert json.loads(health.partition("CMD ")[2]) == ["python", "-m", alive.__name__]
+
+
+def test_the_health_check_asks_where_the_bridge_listens() -> None:
+    """One variable tells both the port: the image sets it, so a `port_http` in bridge.yaml cannot part them."""
+    told = dict(item.split("=") for rest in arguments("ENV") for item in rest.split())
+    assert told["PORT_HTTP"] == alive.PORT_HTTP == str(Settings.model_fields["port_http"].default)
 
 
 def test_everything_installed_comes_from_a_lock() -> None:
