@@ -319,7 +319,6 @@ def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(
         ("gate", "--in-force", "--tenant", "acme"),
         ("status",),
         ("status", "--json"),
-        ("status", "--live"),
         ("tenant", "list", "--json"),
         ("tenant", "retire", "acme", "--yes"),
         ("rewind", "--to", "2026-11-01T00:00:00Z", "--yes"),
