@@ -49,7 +49,8 @@ FINDINGS: dict[str, Explained] = {
         "not a duration", "write a number with a unit, such as 500ms, 30s, 15m, 1h30m or 7d"
     ),
     "config.bad-time": Explained(
-        "not a point in time with a zone", "write RFC 3339 with a zone, such as 2026-01-01T00:00:00Z"
+        "not a point in time with a zone, within the years 1 to 9999 of UTC",
+        "write RFC 3339 with a zone, such as 2026-01-01T00:00:00Z",
     ),
     "config.bad-reference": Explained("not a reference to a secret", "write env:NAME or file:/absolute/path"),
     "config.plain-secret": Explained(

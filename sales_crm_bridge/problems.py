@@ -54,7 +54,7 @@ def _instant(value: object) -> object:
             return time_us(value)
     except ValueError:
         pass
-    raise PydanticCustomError("config.bad-time", "not a point in time with a zone")
+    raise PydanticCustomError("config.bad-time", "not a point in time with a zone, within the years 1 to 9999 of UTC")
 
 
 Seconds = Annotated[

@@ -17,6 +17,8 @@ _PART = re.compile(r"([0-9.]+)(ms|[dhms])")
 _TIME = re.compile(TIME_PATTERN.strip("^$"), re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_US = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def seconds(text: str) -> float:
@@ -50,12 +52,18 @@ def ago_us(now_us: int, value_s: float) -> int:
 
 
 def time_us(text: str) -> int:
-    """Epoch microseconds of an RFC 3339 time with a zone; digits past the microsecond are cut. Raises ``ValueError``."""
+    """Epoch microseconds of an RFC 3339 time with a zone; digits past the microsecond are cut.
+
+    Raises ``ValueError``, also for a time that its zone moves out of the years 1 to 9999 of UTC: nobody could write it back.
+    """
     if _TIME.fullmatch(text) is None:
         raise ValueError(text)
-    return (datetime.fromisoformat(text.upper().replace(" ", "T")) - _EPOCH) // _MICROSECOND
+    value_us = (datetime.fromisoformat(text.upper().replace(" ", "T")) - _EPOCH) // _MICROSECOND
+    if not _FIRST_US <= value_us <= _LAST_US:
+        raise ValueError(text)
+    return value_us
 
 
 def time_text(value_us: int) -> str:
-    """The RFC 3339 time in UTC; ``time_us`` reads it back."""
+    """The RFC 3339 time in UTC, for whatever ``time_us`` gives; ``time_us`` reads it back."""
     return (_EPOCH + value_us * _MICROSECOND).isoformat().replace("+00:00", "Z")

@@ -287,10 +287,12 @@ def _changes(tenant: Tenant, before: Tenant | None, passed_us: int, rewound_us: 
     found: list[Finding] = []
     was, now = before.ownership.spans if before is not None else (), tenant.ownership.spans
     for index, span in enumerate(was):
+        if index < len(now) and now[index] == span:
+            continue
         said = f"the accepted entry was {{owner: {span.owner}, from: {time_text(span.from_us)}}}"
         if index >= len(now):
             found.append(finding("tenant.leads-changed", f"an entry is gone; {said}", tenant.place("leads")))
-        elif now[index] != span:
+        else:
             found.append(finding("tenant.leads-changed", said, tenant.place("leads", str(index))))
     owner = was[-1].owner if was else Owner.DOMAIN
     for index, span in enumerate(now[len(was) :], start=len(was)):

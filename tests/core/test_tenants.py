@@ -65,6 +65,8 @@ def test_the_example_is_good() -> None:
         ("every: 30s", "every: 30", "config.bad-duration", "pull: {"),
         ("every: 30s", "every: 10ms", "config.out-of-range", "pull: {"),
         ("from: 2026-01-01T00:00:00Z", "from: 2026-01-01", "config.bad-time", "from: 2026-01-01"),
+        ("from: 2024-01-01T00:00:00Z", "from: 0001-01-01T00:00:00+01:00", "config.bad-time", "from: 0001-01-01"),
+        ("from: 2026-01-01T00:00:00Z", "from: 9999-12-31T23:59:59-05:00", "config.bad-time", "from: 9999-12-31"),
         ("from: 2026-01-01T00:00:00Z", "from: 2020-01-01T00:00:00Z", "tenant.leads-order", "from: 2020"),
         ("owner: crm, from: 2026", "owner: domain, from: 2026", "tenant.leads-repeated", "2026-01-01"),
         ("token: env:ACME_HUBSPOT_TOKEN", "token: pat-plain-text", "config.plain-secret", "credentials: {"),
