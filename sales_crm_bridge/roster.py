@@ -193,12 +193,12 @@ async def judge(
     stamp = tenants.stamp(folder)
     # Once intake has read anything, a tenant that is new here cannot have owned the past: its intents were passed over.
     begun = await ledger.places(contract.INTENT_TOPIC)
-    passed = {*previous, *(Path(name).stem for name in stamp)} if begun else {*previous}
     loaded = tenants.load(
         folder,
         catalogue,
         previous=previous,
-        passed_us=dict.fromkeys(sorted(passed), now_us),
+        passed_us=now_us,
+        strangers_us=now_us if begun else 0,
         rewound_us=rewound_us,
     )
     asleep = {

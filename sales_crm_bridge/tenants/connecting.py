@@ -96,13 +96,13 @@ def connection_of(
     parsed: TenantFile,
     catalogue: Catalogue,
     where: Any,
-    environ: Mapped[str, str],
+    environ: Mapped[str, str] | None,
     *,
-    follow: bool,
     accepted: bool = False,
 ) -> tuple[Connection, list[Finding]]:
-    """The connection as the file says it, and everything that is wrong with it; ``follow``: also whether its secrets are there.
+    """The connection as the file says it, and everything that is wrong with it.
 
+    ``environ``: where ``env:`` references lead; None: no reference is followed, so no secret is missed.
     ``accepted``: the file is in force already, and stays so (rule 17): that a host is none is found in new files alone.
     """
     part = parsed.connection
@@ -122,7 +122,7 @@ def connection_of(
         found += _host_problems(part, address, where)
     refs: tuple[tuple[str, SecretRef], ...] = ()
     if entry is not None:
-        refs, problems = _credentials(part.credentials, entry, where, environ, follow=follow)
+        refs, problems = _credentials(part.credentials, entry, where, environ)
         found += problems
         kinds = {kind.name for kind in entry.credentials}
         kind = str(part.credentials.get("kind", ""))
@@ -197,9 +197,7 @@ def _credentials(
     given: Mapped[str, str],
     entry: Entry,
     where: Any,
-    environ: Mapped[str, str],
-    *,
-    follow: bool,
+    environ: Mapped[str, str] | None,
 ) -> tuple[tuple[tuple[str, SecretRef], ...], list[Finding]]:
     found: list[Finding] = []
     kinds = {kind.name: kind for kind in entry.credentials}
@@ -227,7 +225,7 @@ def _credentials(
         else:
             ref = reference(text)
             refs.append((name, ref))
-            if follow:
+            if environ is not None:
                 try:
                     ref.read(environ)
                 except SecretMissing as why:

@@ -18,22 +18,26 @@ from sales_crm_bridge.mapping import Mapping
 from sales_crm_bridge.model import Owner, Secrets
 from sales_crm_bridge.problems import findings_of
 from sales_crm_bridge.secret_refs import SecretMissing
+from sales_crm_bridge.tenants import judging
 from sales_crm_bridge.tenants.connecting import Catalogue, connection_of
 from sales_crm_bridge.tenants.entries import spec_of
 from sales_crm_bridge.tenants.file import TenantFile
+from sales_crm_bridge.tenants.outlining import outline_of
 from sales_crm_bridge.tenants.salvaging import salvage
 from sales_crm_bridge.tenants.values import (
     ConflictRule,
     Conflicts,
+    Outline,
     PullRules,
     PushRules,
     Tenant,
 )
-from sales_crm_bridge.units import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from sales_crm_bridge.yaml_places import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,7 @@ def _files(folder: Path) -> list[Path] | None:
     try:
         if not folder.is_dir():
             return None
-        return sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+        return sorted(path for path in folder.iterdir() if path.suffix in judging.SUFFIXES and path.is_file())
     except OSError as error:
         raise EnvironmentFault(
             "tenant.folder-unreadable",
@@ -85,7 +89,8 @@ def load(
     catalogue: Catalogue,
     *,
     previous: Mapped[str, Tenant] | None = None,
-    passed_us: Mapped[str, int] | None = None,
+    passed_us: int = 0,
+    strangers_us: int = 0,
     rewound_us: int | None = None,
     environ: Mapped[str, str] | None = None,
     secrets: bool = True,
@@ -93,40 +98,53 @@ def load(
     """Every ``*.yaml`` of ``folder``, each the file of the tenant it is named after.
 
     ``previous``: the accepted tenants, against which an append-only list and a moved account show. ``passed_us``: up to which time
-    intake has judged a tenant's intents (also one that it did not know: it has passed them over); absent: it has judged none.
+    intake has judged their intents; ``strangers_us``: and passed over those of tenants that it did not know; 0: none.
     ``rewound_us``: from when on it will judge them again, so that what it has passed over since can become the CRM's (what it has
     taken since is done, and cannot become the domain's).
     ``environ``: where ``env:`` references lead (default: the process's environment); ``secrets`` False: they are not followed.
     Raises ``EnvironmentFault`` when the folder cannot be read.
     """
-    found: list[Finding] = []
-    paths = _files(folder)
-    if paths is None:
-        found.append(finding("tenant.no-folder", "the folder is not there", Place(file=str(folder))))
-    tenants: dict[str, Tenant] = {}
-    for path in paths or ():
+    loose: list[Finding] = []
+    files = _files(folder)
+    if files is None:
+        loose.append(finding("tenant.no-folder", "the folder is not there", Place(file=str(folder))))
+        files = []
+    read: list[_Read] = []
+    for path in files:
         raw = _bytes(path)
         if raw is None:
-            found.append(finding("yaml.unreadable", "cannot read the file", Place(file=str(path))))
-            continue
-        tenant, problems = parse(raw, str(path), catalogue, environ=environ, secrets=secrets)
-        if tenant is not None:
-            if path.stem != tenant.tenant:
-                place = tenant.place("tenant")
-                remedy = f"name the file {tenant.tenant}{path.suffix}"
-                problems.append(finding("tenant.wrong-file", f"the file is for {tenant.tenant!r}", place, remedy))
-            if tenant.tenant in tenants:
-                said = f"{tenants[tenant.tenant].file} is for {tenant.tenant!r} too"
-                problems.append(finding("tenant.duplicate", said, tenant.place("tenant")))
-            before = (previous or {}).get(tenant.tenant)
-            problems += _changes(tenant, before, (passed_us or {}).get(tenant.tenant, 0), rewound_us)
-        if tenant is not None and not problems:
-            tenants[tenant.tenant] = tenant
-        found += problems
-    for shared in _shared(tenants, previous or {}):
-        found.append(shared[1])
-        tenants.pop(shared[0], None)
-    return Loaded(tenants=tenants, findings=tuple(found))
+            loose.append(finding("yaml.unreadable", "cannot read the file", Place(file=str(path))))
+        else:
+            read.append(_read(raw, str(path), catalogue, _environ(environ, follow=secrets)))
+    accepted = {name: tenant.outline for name, tenant in (previous or {}).items()}
+    outlines = [one.outline for one in read]
+    there = {path.name for path in files}
+    files_for: dict[str, list[str]] = {}
+    for one in outlines:
+        files_for.setdefault(one.tenant, []).append(one.file)
+    found: dict[str, list[Finding]] = {}
+    for one in outlines:
+        before = accepted.get(one.tenant)
+        passed = strangers_us if before is None else passed_us
+        found[one.file] = [
+            *judging.misplaced(one, files_for[one.tenant], there),
+            *judging.changes(one, before, passed, rewound_us),
+        ]
+    good = {one.outline.file for one in read if not one.findings and not found[one.outline.file]}
+    for file, shared in judging.sharing(outlines, good, accepted):
+        found[file].append(shared)
+    tenants = {one.tenant.tenant: one.tenant for one in read if one.tenant is not None and not found[one.tenant.file]}
+    told = [*loose, *(problem for one in read for problem in (*one.findings, *found[one.outline.file]))]
+    return Loaded(tenants=tenants, findings=tuple(_ordered(told)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """One file: a tenant, or findings; and its outline in any case."""
+
+    tenant: Tenant | None
+    findings: list[Finding]
+    outline: Outline
 
 
 def parse(
@@ -138,11 +156,38 @@ def parse(
     secrets: bool = True,
     accepted: bool = False,
 ) -> tuple[Tenant | None, list[Finding]]:
-    """One file. None with findings when it is too broken to be a tenant; ``secrets`` False: references are not followed.
+    """One file by itself: a tenant, or None with findings. ``secrets`` False: references are not followed.
 
     ``accepted``: it is in force already.
     """
+    read = _read(raw, file, catalogue, _environ(environ, follow=secrets), accepted=accepted)
+    return read.tenant, read.findings
+
+
+def _environ(given: Mapped[str, str] | None, *, follow: bool) -> Mapped[str, str] | None:
+    """Where references lead; None: they are not followed."""
+    return (os.environ if given is None else given) if follow else None
+
+
+def _read(
+    raw: bytes, file: str, catalogue: Catalogue, environ: Mapped[str, str] | None, *, accepted: bool = False
+) -> _Read:
     document = yaml_places.parse(raw, file)
+    outline = outline_of(document, catalogue)
+    tenant, found = _tenant(raw, document, outline, catalogue, environ, accepted=accepted)
+    return _Read(tenant=tenant, findings=found, outline=outline)
+
+
+def _tenant(
+    raw: bytes,
+    document: Document,
+    outline: Outline,
+    catalogue: Catalogue,
+    environ: Mapped[str, str] | None,
+    *,
+    accepted: bool,
+) -> tuple[Tenant | None, list[Finding]]:
+    """The tenant, or everything that is wrong with the file; ``environ`` None: references are not followed."""
     found = list(document.findings)
     if not isinstance(document.value, dict):
         if not found:
@@ -169,8 +214,7 @@ def parse(
     found += problems
     connection = None
     if "connection" not in broken:
-        there = os.environ if environ is None else environ
-        connection, problems = connection_of(parsed, catalogue, where, there, follow=secrets, accepted=accepted)
+        connection, problems = connection_of(parsed, catalogue, where, environ, accepted=accepted)
         found += problems
     spec, problems = spec_of(parsed, where, dropped | ({"status"} if "fields" in broken else frozenset()))
     found += problems
@@ -181,7 +225,7 @@ def parse(
     text = raw.decode("utf-8-sig")
     tenant = Tenant(
         tenant=parsed.tenant,
-        file=file,
+        file=outline.file,
         text=text,
         digest=_digest(text.encode()),
         ownership=ownership,
@@ -190,7 +234,7 @@ def parse(
         pull=_pull_rules(parsed),
         push=_push_rules(parsed),
         conflicts=_conflicts(parsed),
-        places=document.places(),
+        outline=outline,
     )
     return tenant, []
 
@@ -277,49 +321,3 @@ def _conflict_problems(parsed: TenantFile, dropped: frozenset[str], where: Any) 
 
 def _ordered(found: list[Finding]) -> list[Finding]:
     return sorted(found, key=lambda one: (one.place, one.code))
-
-
-# --- between files, and between yesterday and today -------------------------------------------------------------------
-
-
-def _changes(tenant: Tenant, before: Tenant | None, passed_us: int, rewound_us: int | None) -> list[Finding]:
-    """What an accepted file may not change, and entries that come too late: the intents since were judged without them."""
-    found: list[Finding] = []
-    was, now = before.ownership.spans if before is not None else (), tenant.ownership.spans
-    for index, span in enumerate(was):
-        if index < len(now) and now[index] == span:
-            continue
-        said = f"the accepted entry was {{owner: {span.owner}, from: {time_text(span.from_us)}}}"
-        if index >= len(now):
-            found.append(finding("tenant.leads-changed", f"an entry is gone; {said}", tenant.place("leads")))
-        else:
-            found.append(finding("tenant.leads-changed", said, tenant.place("leads", str(index))))
-    owner = was[-1].owner if was else Owner.DOMAIN
-    for index, span in enumerate(now[len(was) :], start=len(was)):
-        again = rewound_us is not None and span.owner is Owner.CRM and span.from_us >= rewound_us
-        if span.from_us <= passed_us and span.owner is not owner and not again:
-            said = f"{time_text(span.from_us)} is past: intake has gone by to {time_text(passed_us)}"
-            found.append(finding("tenant.leads-past", said, tenant.place("leads", str(index), "from")))
-        owner = span.owner
-    if before is None:
-        return found
-    one, other = tenant.connection, before.connection
-    if one.name == other.name and one.account_key != other.account_key:
-        said = f"connection {one.name!r} was account {other.account!r} of {other.adapter} at {other.address}"
-        found.append(finding("tenant.account-moved", said, tenant.place("connection", "account")))
-    return found
-
-
-def _shared(tenants: Mapped[str, Tenant], previous: Mapped[str, Tenant]) -> list[tuple[str, Finding]]:
-    """Tenants on an account that another tenant has, by name; of two, the one that is not accepted yet is at fault."""
-    found = []
-    first: dict[tuple[str, str, str], str] = {
-        tenant.connection.account_key: name for name, tenant in previous.items() if name not in tenants
-    }
-    for name in sorted(tenants, key=lambda name: (name not in previous, name)):
-        tenant = tenants[name]
-        other = first.setdefault(tenant.connection.account_key, name)
-        if other != name:
-            said = f"{other!r} uses account {tenant.connection.account!r} of {tenant.connection.adapter} already"
-            found.append((name, finding("tenant.shared-account", said, tenant.place("connection", "account"))))
-    return found

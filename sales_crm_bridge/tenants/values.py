@@ -6,11 +6,12 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.errors import Place
+
 if TYPE_CHECKING:
     from collections.abc import Mapping as Mapped
 
-    from sales_crm_bridge.errors import Place
-    from sales_crm_bridge.gate import Ownership
+    from sales_crm_bridge.gate import Ownership, Span
     from sales_crm_bridge.mapping import Mapping
     from sales_crm_bridge.secret_refs import SecretRef
 
@@ -43,9 +44,19 @@ class Connection:
     options: Mapped[str, object]
     sign_in_address: str = ""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedAccount:
+    """The account that a file's connection uses."""
+
+    connection: str
+    adapter: str
+    address: str
+    account: str
+
     @property
-    def account_key(self) -> tuple[str, str, str]:
-        """What no two tenants may share, and the lease is named after."""
+    def key(self) -> tuple[str, str, str]:
+        """What no two tenants may share: all calls to one account come from one holder of one lease."""
         return (self.adapter, self.address.rstrip("/").lower(), self.account)
 
 
@@ -92,8 +103,28 @@ class Conflicts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What a file is compared by, with the other files and with what was accepted; known of a file with mistakes, too.
+
+    ``tenant`` "", ``spans`` None and ``account`` None: it cannot be told.
+    """
+
+    tenant: str
+    file: str
+    spans: tuple[Span, ...] | None
+    account: UsedAccount | None
+    places: Mapped[tuple[str, ...], Place] = field(repr=False)
+
+    def place(self, *route: str) -> Place:
+        """Where the value at ``route`` stands, or the nearest that encloses it."""
+        while route and route not in self.places:
+            route = route[:-1]
+        return self.places.get(route) or Place(file=self.file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """One tenant's file, accepted: ``text`` is the whole of it, ``digest`` of it; ``places``: where each mapped field stands."""
+    """One tenant's file, accepted: ``text`` is the whole of it, ``digest`` of it."""
 
     tenant: str
     file: str
@@ -105,10 +136,8 @@ class Tenant:
     pull: PullRules
     push: PushRules
     conflicts: Conflicts
-    places: Mapped[tuple[str, ...], Place] = field(repr=False)
+    outline: Outline
 
     def place(self, *route: str) -> Place:
         """Where the value at ``route`` stands, or the nearest that encloses it."""
-        while route and route not in self.places:
-            route = route[:-1]
-        return self.places[route]
+        return self.outline.place(*route)

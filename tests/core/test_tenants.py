@@ -265,17 +265,121 @@ def test_one_bad_file_does_not_hide_the_others(tmp_path: Path) -> None:
 def test_a_new_tenant_may_not_claim_what_intake_has_passed_over(tmp_path: Path) -> None:
     """Intents that were left to the domain while the tenant was unknown do not become the CRM's afterwards."""
     write(tmp_path, "acme", EXAMPLE)
-    loaded = tenants.load(tmp_path, CATALOGUE, passed_us={"acme": 1_790_000_000_000_000}, environ=ENVIRON)
+    loaded = tenants.load(tmp_path, CATALOGUE, strangers_us=1_790_000_000_000_000, environ=ENVIRON)
     assert [(one.code, one.place.line) for one in loaded.findings] == [
         ("tenant.leads-past", line_of(EXAMPLE, "owner: crm"))
     ]
-    assert set(
-        tenants.load(tmp_path, CATALOGUE, passed_us={"acme": 1_700_000_000_000_000}, environ=ENVIRON).tenants
-    ) == {"acme"}
+    assert set(tenants.load(tmp_path, CATALOGUE, strangers_us=1_700_000_000_000_000, environ=ENVIRON).tenants) == {
+        "acme"
+    }
 
 
 def write(folder: Path, name: str, text: str) -> None:
     (folder / f"{name}.yaml").write_text(text)
+
+
+ENTRY = "  - {owner: crm, from: 2026-01-01T00:00:00Z}\n"
+PAST = ENTRY + "  - {owner: domain, from: 2026-02-01T00:00:00Z}\n"
+MISTAKE = "pushh: {batch: 1}\n"
+
+
+def codes_in(folder: Path, previous: dict[str, Tenant] | None = None) -> set[tuple[str, str]]:
+    """Load what ``folder`` holds beside ``previous``, intake having gone by; tell the findings by file."""
+    now_us = 1_790_000_000_000_000
+    loaded = tenants.load(folder, CATALOGUE, previous=previous, passed_us=now_us, environ=ENVIRON)
+    found = [(Path(one.place.file).name, one.code) for one in loaded.findings]
+    assert len(found) == len(set(found))
+    assert {name for name, _ in found} & {f"{name}.yaml" for name in loaded.tenants} == set()
+    return set(found)
+
+
+@pytest.mark.parametrize("mistake", ["", MISTAKE], ids=["alone", "beside another mistake"])
+@pytest.mark.parametrize(
+    ("name", "old", "new", "code"),
+    [
+        ("beta", "", "", "tenant.wrong-file"),
+        ("acme", ENTRY, "", "tenant.leads-changed"),
+        ("acme", ENTRY, ENTRY.replace("2026", "2027"), "tenant.leads-changed"),
+        ("acme", ENTRY, PAST, "tenant.leads-past"),
+        ("acme", 'account: "4242"', 'account: "4343"', "tenant.account-moved"),
+        ("umbrella", "tenant: acme", "tenant: umbrella", "tenant.shared-account"),
+    ],
+)
+def test_what_a_file_is_compared_by_is_told_beside_its_other_mistakes(
+    tmp_path: Path, name: str, old: str, new: str, code: str, mistake: str
+) -> None:
+    """An unknown key does not hide that the file breaks with the others, or with what was accepted; and nothing else is told."""
+    write(tmp_path, name, EXAMPLE.replace(old, new, 1) + mistake)
+    expected = {(f"{name}.yaml", code)} | ({(f"{name}.yaml", "config.unknown-key")} if mistake else set())
+    assert codes_in(tmp_path, {"acme": good()}) == expected
+
+
+@pytest.mark.parametrize("part", ["tenant: acme", 'account: "4242"', ENTRY])
+def test_what_cannot_be_told_of_a_broken_file_is_not_compared(tmp_path: Path, part: str) -> None:
+    """The broken id, account or entry is the one finding: nothing is said of what stands in for it."""
+    broken = part.replace("acme", "[]").replace('"4242"', "4242").replace("2026-01-01", "soon")
+    write(tmp_path, "acme", EXAMPLE.replace(part, broken))
+    write(tmp_path, "beta", EXAMPLE.replace("tenant: acme", "tenant: beta").replace('account: "4242"', "account: 77"))
+    assert part != broken
+    found = codes_in(tmp_path, {"acme": good()})
+    assert {code for name, code in found if name == "beta.yaml"} == {"config.bad-type"}
+    assert len([code for name, code in found if name == "acme.yaml"]) == 1
+
+
+@pytest.mark.parametrize("other", ["aaa", "other"])
+def test_of_two_files_for_one_tenant_the_one_with_its_name_is_right(tmp_path: Path, other: str) -> None:
+    """Whichever comes first; and nobody is told to write over the good file."""
+    write(tmp_path, "acme", EXAMPLE)
+    write(tmp_path, other, EXAMPLE.replace("every: 30s", "every: 20s"))
+    loaded = tenants.load(tmp_path, CATALOGUE, environ=ENVIRON)
+    assert loaded.tenants["acme"].pull.every_s == 30
+    assert codes_in(tmp_path) == {(f"{other}.yaml", "tenant.wrong-file"), (f"{other}.yaml", "tenant.duplicate")}
+    (wrong,) = [one for one in loaded.findings if one.code == "tenant.wrong-file"]
+    assert wrong.remedy == "remove the file, or mend its `tenant`: acme.yaml is there already"
+    write(tmp_path, "acme", "tenant: [")
+    remedies = [one.remedy for one in tenants.load(tmp_path, CATALOGUE, environ=ENVIRON).findings]
+    assert wrong.remedy in remedies
+
+
+def test_of_two_files_for_one_tenant_of_which_none_is_right_both_are_refused(tmp_path: Path) -> None:
+    """Two endings of one name, or two wrong names: nobody can tell which one is meant."""
+    write(tmp_path, "acme", EXAMPLE)
+    (tmp_path / "acme.yml").write_text(EXAMPLE)
+    assert codes_in(tmp_path) == {("acme.yaml", "tenant.duplicate"), ("acme.yml", "tenant.duplicate")}
+    (tmp_path / "acme.yaml").rename(tmp_path / "beta.yaml")
+    (tmp_path / "acme.yml").rename(tmp_path / "other.yaml")
+    wrong = {"tenant.duplicate", "tenant.wrong-file"}
+    assert codes_in(tmp_path) == {(file, code) for file in ("beta.yaml", "other.yaml") for code in wrong}
+
+
+def named(tenant: str, account: str, connection: str = "first", more: str = "") -> str:
+    text = EXAMPLE.replace("tenant: acme", f"tenant: {tenant}").replace('"4242"', f'"{account}"')
+    return text.replace("adapter: hubspot", f"adapter: hubspot\n  name: {connection}") + more
+
+
+def test_an_account_is_its_tenants_until_a_good_file_names_another(tmp_path: Path) -> None:
+    """Who comes to it is refused, and stays where it was; also where it is refused because a third one had to stay."""
+    accepted = {name: good(named(name, account)) for name, account in (("acme", "1"), ("beta", "2"), ("coop", "3"))}
+    shared = "tenant.shared-account"
+    for tenant, account in (("acme", "2"), ("beta", "3"), ("coop", "4")):
+        write(tmp_path, tenant, named(tenant, account, "second"))
+    assert codes_in(tmp_path, accepted) == set()  # each leaves before the other comes
+    write(tmp_path, "coop", named("coop", "4", "second", MISTAKE))
+    assert codes_in(tmp_path, accepted) == {
+        ("coop.yaml", "config.unknown-key"),
+        ("beta.yaml", shared),
+        ("acme.yaml", shared),
+    }
+    write(tmp_path, "coop", named("coop", "3"))
+    write(tmp_path, "beta", named("beta", "2"))
+    assert codes_in(tmp_path, accepted) == {("acme.yaml", shared)}
+
+
+def test_a_broken_file_takes_no_account_from_a_good_one(tmp_path: Path) -> None:
+    """Of two new tenants on one account the one whose file is broken anyway is at fault."""
+    write(tmp_path, "acme", named("acme", "1", more=MISTAKE))
+    write(tmp_path, "beta", named("beta", "1"))
+    assert codes_in(tmp_path) == {("acme.yaml", "config.unknown-key"), ("acme.yaml", "tenant.shared-account")}
 
 
 def test_files_are_checked_against_each_other(tmp_path: Path) -> None:
@@ -311,9 +415,7 @@ def test_what_was_accepted_may_not_change(tmp_path: Path, old: str, new: str, co
     accepted = good()
     write(tmp_path, "acme", EXAMPLE.replace(old, new, 1))
     passed_us = 1_790_000_000_000_000
-    loaded = tenants.load(
-        tmp_path, CATALOGUE, previous={"acme": accepted}, passed_us={"acme": passed_us}, environ=ENVIRON
-    )
+    loaded = tenants.load(tmp_path, CATALOGUE, previous={"acme": accepted}, passed_us=passed_us, environ=ENVIRON)
     assert [one.code for one in loaded.findings] == [code]
     assert not loaded.tenants
 
@@ -325,7 +427,7 @@ def test_an_entry_in_the_future_may_be_appended(tmp_path: Path) -> None:
     )
     write(tmp_path, "acme", text)
     loaded = tenants.load(
-        tmp_path, CATALOGUE, previous={"acme": good()}, passed_us={"acme": 1_790_000_000_000_000}, environ=ENVIRON
+        tmp_path, CATALOGUE, previous={"acme": good()}, passed_us=1_790_000_000_000_000, environ=ENVIRON
     )
     assert not loaded.findings
 

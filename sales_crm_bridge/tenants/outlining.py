@@ -1,0 +1,60 @@
+"""What a file is compared by, told from whatever of it is good: a mistake in one part hides none in another."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from sales_crm_bridge.gate import Span
+from sales_crm_bridge.model import Owner
+from sales_crm_bridge.tenants.file import ID_PATTERN, LeadsEntry
+from sales_crm_bridge.tenants.values import Outline, UsedAccount
+
+if TYPE_CHECKING:
+    from sales_crm_bridge.tenants.connecting import Catalogue, Entry
+    from sales_crm_bridge.yaml_places import Document
+
+_ID = re.compile(ID_PATTERN)
+_LEADS = TypeAdapter(list[LeadsEntry])
+
+
+def outline_of(document: Document, catalogue: Catalogue) -> Outline:
+    """The outline of a file, also of one with mistakes: what cannot be told is left out, and nothing raises."""
+    value = document.value if isinstance(document.value, dict) else {}
+    name = value.get("tenant")
+    return Outline(
+        tenant=name if isinstance(name, str) and _ID.fullmatch(name) else "",
+        file=document.file,
+        spans=_spans(value.get("leads")),
+        account=_account(value.get("connection"), catalogue),
+        places=document.places(),
+    )
+
+
+def _spans(leads: object) -> tuple[Span, ...] | None:
+    try:
+        entries = _LEADS.validate_python(leads)
+    except ValidationError:
+        return None
+    return tuple(Span(owner=Owner(entry.owner), from_us=entry.from_us) for entry in entries) or None
+
+
+def _account(part: Any, catalogue: Catalogue) -> UsedAccount | None:
+    if not isinstance(part, dict):
+        return None
+    adapter, account = _text(part, "adapter"), _text(part, "account")
+    name, address = part.get("name", ""), part.get("address", "")
+    if not adapter or not account or not isinstance(name, str) or not isinstance(address, str):
+        return None
+    entry: Entry | None = catalogue.get(adapter)
+    address = address or (entry.address if entry is not None else "")
+    return (
+        UsedAccount(connection=name or adapter, adapter=adapter, address=address, account=account) if address else None
+    )
+
+
+def _text(part: dict[str, Any], key: str) -> str:
+    value = part.get(key)
+    return value if isinstance(value, str) else ""
