@@ -84,25 +84,28 @@ class Answers:
         self._day_left = left.header.lower() if left is not None and left.header else ""
         # A good answer's body is decoded a second time only where a rule can see a failure in it.
         self._good = [rule for rule in self._rules if any(rule.when.may_hold(status) for status in range(200, 300))]
-        paths = list(dict.fromkeys(path for rule in self._good for path in rule.when.body_paths))
-        self._glance = Shape({str(at): path for at, path in enumerate(paths)}) if paths else None
+        self._needed = list(dict.fromkeys(path for rule in self._good for path in rule.when.needed))
+        self._glance = Shape({str(at): path for at, path in enumerate(self._needed)})
 
     def meaning(self, reply: HttpReply) -> Meaning:
         """What an answer means."""
         good = 200 <= reply.status < 300  # noqa: PLR2004
-        if good and not (self._good and self._shows_failure(reply.body)):
+        if good and not self._may_be_ruled(reply):
             return Meaning(means="ok")
         return self.judge(reply.status, reply.headers, parsed(reply.body), reply.answered_us)
 
-    def _shows_failure(self, body: bytes) -> bool:
-        """Whether anything that the rules for good answers look at is there at all."""
-        if self._glance is None or not body:
-            return True
+    def _may_be_ruled(self, reply: HttpReply) -> bool:
+        """Whether a rule may hold of a good answer: status and headers are so, and what it needs in the body is there."""
+        rules = [rule for rule in self._good if rule.when.suits(reply.status, reply.headers)]
+        if not rules or not all(rule.when.needed for rule in rules):
+            return bool(rules)
         try:
-            found = self._glance.read(body)
+            found = self._glance.read(reply.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return False
-        return any(value is not MISSING and value != [] for value in found.values())
+            return True
+        told = zip(self._needed, found.values(), strict=True)
+        there = {path for path, value in told if value is not MISSING and value != []}
+        return any(there.issuperset(rule.when.needed) for rule in rules)
 
     def judge(self, status: int, headers: Mapping[str, str], body: Any, now_us: int = 0) -> Meaning:
         """What a decoded answer means, or one member of a batch answer under the status that it tells."""

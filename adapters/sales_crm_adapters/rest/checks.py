@@ -33,13 +33,15 @@ class Check:
         self._present = given.present if given is not None else None
         refused = given.not_ if given is not None else None
         self._not = refused if isinstance(refused, list) else [] if refused is None else [refused]
+        # ``present: false``, and ``not`` alone, hold of nothing too.
+        self.needs_value = self._present is not False and bool(self._equal is not None or self._has or self._present)
 
     def holds(self, values: Iterable[Any]) -> bool:
         """Whether one of ``values`` passes; with ``present: false``, whether none is there."""
         there = [value for value in values if value is not MISSING]
         if self._present is False:
             return all(value is None for value in there)
-        if self._equal is None and not self._has and not self._present:
+        if not self.needs_value:
             return not any(same(value, one) for value in there for one in self._not)
         return any(self._passes(value) for value in there)
 
@@ -59,8 +61,9 @@ class Checks:
     """Tests of what stands at paths of one value; all must hold, and none at all never does."""
 
     def __init__(self, tests: Tests | None) -> None:
-        self.paths: tuple[Path, ...] = tuple(path_of(path) for path in tests or {})
         self._checks = [(path_of(path), Check(test)) for path, test in (tests or {}).items()]
+        self.needed: tuple[Path, ...] = tuple(path for path, check in self._checks if check.needs_value)
+        """Paths that must lead to something, or the whole does not hold."""
 
     def __bool__(self) -> bool:
         return bool(self._checks)
@@ -78,17 +81,20 @@ class Matcher:
         self._status = told if isinstance(told, list) else [] if told is None else [told]
         self._body = Checks(condition.body)
         self._headers = [(name.lower(), Check(test)) for name, test in (condition.header or {}).items()]
-        self.body_paths = self._body.paths
+        self.needed = self._body.needed
+        """Paths of the body that must lead to something, or the condition does not hold."""
 
     def may_hold(self, status: int) -> bool:
         """Whether the status alone does not rule it out."""
         return not self._status or any(_is_status(status, one) for one in self._status)
 
+    def suits(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Whether all that it says of status and headers is so: the body decides then, if it says something of that."""
+        return self.may_hold(status) and all(check.holds([headers.get(name, MISSING)]) for name, check in self._headers)
+
     def holds(self, status: int, headers: Mapping[str, str], body: Any) -> bool:
         """Whether everything that the condition says is so."""
-        if not self.may_hold(status) or (self._body and not self._body.hold(body)):
-            return False
-        return all(check.holds([headers.get(name, MISSING)]) for name, check in self._headers)
+        return self.suits(status, headers) and (not self._body or self._body.hold(body))
 
 
 def _is_status(status: int, told: int | str) -> bool:

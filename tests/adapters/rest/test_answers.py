@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sales_crm_adapters.rest.answers import Answers, names_in, wait_s
+from sales_crm_adapters.rest.answers import Answers, names_in, parsed, wait_s
 from sales_crm_adapters.rest.checks import Check, Checks, Matcher, is_status_word
 from sales_crm_adapters.rest.notions import AnyTest, Condition, Filter, Times
 from sales_crm_adapters.rest.options import Options
@@ -139,6 +139,69 @@ def test_a_failure_under_a_good_status_is_seen() -> None:
     assert read.meaning(reply({"error": {"data": {}}})).means == "unknown"
     assert read.meaning(reply({"error": None, "result": 1})).means == "ok"
     assert read.meaning(reply(b"no json")).means == "ok"
+
+
+TESTS = st.one_of(
+    st.sampled_from([1, True, "x", None, ["x", 1], []]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "present": st.booleans(),
+            "not": st.sampled_from([True, "x", 1, ["x", None]]),
+            "has": st.sampled_from(["x", ["y", "x"]]),
+        },
+    ),
+)
+PATHS = st.sampled_from(["", "a", "a.b", "a.*.b", "b", "b.@keys", "*", "0.a"])
+VALUES = st.recursive(
+    st.sampled_from([None, True, False, 1, "x", "y"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=3),
+    max_leaves=6,
+)
+RULE = st.fixed_dictionaries(
+    {},
+    optional={
+        "status": st.sampled_from([200, "2xx", [202, 404], 404]),
+        "body": st.dictionaries(PATHS, TESTS, max_size=2),
+        "header": st.dictionaries(st.sampled_from(["X-Error", "X-Other"]), TESTS, max_size=1),
+    },
+)
+
+
+@given(
+    whens=st.lists(RULE, max_size=3),
+    body=VALUES.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"", b"<html>", b'{"a": 1', b"\xff"]),
+    status=st.sampled_from([200, 202, 204]),
+    headers=st.sampled_from([{}, {"x_error": "x"}]),
+)
+def test_the_quick_way_tells_what_judging_tells(
+    whens: list[dict[str, Any]], body: bytes, status: int, headers: dict[str, str]
+) -> None:
+    """A good answer that is taken without decoding it is one of which no rule holds; all others are told by the same rule."""
+    read = answers(*({"when": when, "means": "unknown", "say": f"rule-{at}"} for at, when in enumerate(whens)))
+    heard = reply(body, status, **headers)
+    told = read.meaning(heard)
+    judged = read.judge(heard.status, heard.headers, parsed(heard.body), heard.answered_us)
+    assert (told.means, told.ruled) == (judged.means, judged.ruled)
+    assert not told.ruled or told == judged
+
+
+@pytest.mark.parametrize(
+    ("whens", "headers", "body"),
+    [
+        ([{"status": "2xx", "body": {"data": {"present": False}}}], {}, {"x": 1}),
+        ([{"body": {"success": {"not": True}}}], {}, {"x": 1}),
+        ([{"status": 200, "body": {"error": {"present": True}}}, {"header": {"X-E": {"present": True}}}], {"x_e": "a"}, {}),
+        ([{"status": 200, "body": {"error": {"present": True}}}, {"status": [200, 202]}], {}, {"x": 1}),
+        ([{"body": {"error": {"present": True}}}, {"header": {"X-E": {"present": True}}}], {"x_e": "a"}, b"<html>"),
+    ],
+)  # fmt: skip
+def test_a_failure_that_shows_by_what_is_not_there_is_seen(
+    whens: list[dict[str, Any]], headers: dict[str, str], body: object
+) -> None:
+    """A lacking member, a header, a status alone: each makes a failure of a 2xx, whatever other rules look at the body."""
+    read = answers(*({"when": when, "means": "validation"} for when in whens))
+    assert read.meaning(reply(body, **headers)).means == "validation"
 
 
 def test_names_of_fields_are_names_and_nothing_else() -> None:
