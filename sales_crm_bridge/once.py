@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sales_crm_bridge import operate, wiring
-from sales_crm_bridge.errors import EXIT_OK, BridgeError, ConfigError, EnvironmentFault, RuntimeFault, one_exit_code
+from sales_crm_bridge.errors import EXIT_OK, BridgeError, ConfigError, ConnectionStopped, EnvironmentFault, RuntimeFault, one_exit_code
 from sales_crm_bridge.keeper import Keeper
 from sales_crm_bridge.relay import Relay
 from sales_crm_bridge.roster import Roster
@@ -151,6 +151,8 @@ def _count(told: Synced, worker: Worker) -> None:
         message = f"the CRM did not answer for {', '.join(failing)}; the next run goes on there"
         code, remedy = (fault.code, fault.remedy) if fault is not None else ("crm.busy", "")
         told.trouble = RuntimeFault(code, message, remedy=remedy or "none is needed: try again later")
+    if isinstance(worker.pusher.trouble, ConnectionStopped) and told.trouble is None:
+        told.trouble = worker.pusher.trouble
     for run in worker.puller.runs.values():
         told.read += run.read
         told.changed += run.changed

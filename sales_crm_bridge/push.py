@@ -17,7 +17,7 @@ from sales_crm_bridge.state import Command, CommandState, Commit
 from sales_crm_bridge.tasks import together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.errors import RuntimeFault
@@ -30,6 +30,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LIVELY_US = 60_000_000
+KEY_NOT_KEPT = "crm.key-not-kept"
 
 
 class Pusher:
@@ -40,18 +41,25 @@ class Pusher:
         self._clerk = Clerk(desk)
         self._answered_us = 0
         self.trouble: RuntimeFault | None = None
+        self._unkept: ConnectionStopped | None = None
 
     async def open(self) -> None:
         """At the start of a session: whatever was left SENDING is UNKNOWN, and pull waits for those leads."""
         desk = self._desk
         not_before_us = desk.clock.now_us() + desk.push.patience.settle_us(0)
         desk.books.start(await desk.ledger.orphans(desk.fence, desk.conn, not_before_us))
+        # An earlier session has seen that the CRM does not keep our key: what was lost then is not made again now.
+        rows = await desk.ledger.connections()
+        row = next((row for row in rows if row.conn == desk.conn and row.code == KEY_NOT_KEPT), None)
+        if row is not None:
+            self.trouble = self._unkept = ConnectionStopped(row.code, row.message, remedy=row.remedy)
 
     async def step(self) -> bool:
         """Take the oldest due command of each lead, as many as fit in flight, and carry them to their outcome.
 
         True if there was anything to do. A CRM that does not answer, or will not let us, puts commands off; that stands in
-        ``trouble`` until a call is answered. Raises ``LeaseLost`` and what the ledger raises.
+        ``trouble`` until a call is answered; a CRM that does not keep our key stands there until one that it makes shows it.
+        Raises ``LeaseLost`` and what the ledger raises.
         """
         desk = self._desk
         rules = desk.push
@@ -80,7 +88,7 @@ class Pusher:
         except (CrmUnavailable, ConnectionStopped) as fault:
             self.trouble = fault
             raise
-        self.trouble = None
+        self.trouble = self._unkept
         self._answered_us = self._desk.clock.now_us()
         return value
 
@@ -225,9 +233,13 @@ class Pusher:
             job.command.seq: step.accepted.crm_id
             for job, step in steps
             if isinstance(step, Done)
-            and not booking.covers(desk.mapping, job.wire, step.accepted.record, new=not _id(job))
+            and (
+                not booking.covers(desk.mapping, job.wire, step.accepted.record, new=not _id(job))
+                or self._keeps_key(job, step.accepted.record) is False
+            )
         }
         if not lacking:
+            self._judge_keys(steps, {})
             return steps
         back: dict[int, Record] = {}
         later = Settle(not_before_us=answered_us + desk.push.patience.settle_us(0), reason="read-back")
@@ -235,6 +247,7 @@ class Pusher:
             read = desk.adapter.read([Ref(id=crm_id) for crm_id in lacking.values()])
             records = await self._converse(read, [job for job, _ in steps if job.command.seq in lacking])
             back = dict(zip(lacking, records, strict=True))
+            self._judge_keys(steps, back)
         except (CrmUnavailable, ConnectionStopped):
             log.info(
                 "accepted writes are settled later",
@@ -246,6 +259,36 @@ class Pusher:
             else (job, booking.read_back(step, back[job.command.seq]) if job.command.seq in back else later)
             for job, step in steps
         ]
+
+    def _keeps_key(self, job: Job, record: Record | None) -> bool | None:
+        """Whether the record that was made for a job shows our key; None: it was not made now, or shows no key in any case."""
+        if _id(job) or record is None or record.state is not LeadState.LIVE:
+            return None
+        if not self._desk.adapter.capabilities.read_by_key:
+            return None
+        return record.key == job.command.lead_id
+
+    def _judge_keys(self, steps: Sequence[tuple[Job, Next]], back: Mapping[int, Record]) -> None:
+        """Say that the CRM does not keep our key, or no longer so, by the records that it has made; ``back``: as read back.
+
+        What was made is bound, so it is not made again; but a create whose answer is lost could not be found by its key.
+        """
+        made = [
+            (step.accepted.crm_id, self._keeps_key(job, back.get(job.command.seq, step.accepted.record)))
+            for job, step in steps
+            if isinstance(step, Done)
+        ]
+        without = [crm_id for crm_id, kept in made if kept is False]
+        if without:
+            self._unkept = ConnectionStopped(
+                KEY_NOT_KEPT,
+                f"the CRM does not keep our key: record {without[0]}, made for a lead, shows another one or none",
+                remedy="create the field that holds our key, let these credentials write it, and name it where the adapter's"
+                " options say",
+            )
+        elif any(kept for _, kept in made):
+            self._unkept = None
+        self.trouble = self._unkept
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
@@ -293,7 +336,7 @@ class Pusher:
             differing=differing,
             touched=[name for name in differing if name in moved],
             applied=[name for name in job.wire if name in moved and name not in differing],
-            keyed=desk.adapter.capabilities.read_by_key,
+            keyed=desk.adapter.capabilities.read_by_key and self._unkept is None,
         )
         return commands.settle(job.command, evidence, desk.push.patience, desk.clock.now_us())
 

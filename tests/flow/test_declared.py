@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from sales_crm_bridge import contract
 from sales_crm_bridge.model import Operation
 from sales_crm_bridge.sandbox import Fault, FaultKind
+from sales_crm_bridge.sandbox.dialects.counter import Value
+from sales_crm_bridge.sandbox.dialects.plain import Person, Plain
 from sales_crm_bridge.settings import Settings
 from sales_crm_bridge.simulate.loop import VirtualClock, VirtualLoop, run
 from sales_crm_bridge.simulate.world import World
@@ -186,3 +189,44 @@ def test_nothing_is_lost_or_doubled_on_a_declared_crm(tmp_path: Path, make: type
     assert not wrong, "\n".join(wrong[:20])
     assert told.kinds["crm_lead_removed"] > 0
     assert told.kinds["crm_lead_pushed"] > 0
+
+
+@pytest.mark.parametrize("keeps_later", [False, True])
+def test_a_crm_that_does_not_keep_our_key_is_told_and_makes_no_doubles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps_later: bool
+) -> None:
+    """What it made is bound and the connection says so; a create whose answer is lost then waits for a person.
+
+    It is over when a record that it makes shows our key.
+    """
+    create = Plain._create
+    keeps = [False]
+
+    def forgets(self: Plain, values: Mapping[str, Value]) -> Person:
+        return create(self, values if keeps[0] else {**values, "externalId": None})
+
+    monkeypatch.setattr(Plain, "_create", forgets)
+    loop = VirtualLoop()
+
+    async def main() -> tuple[Story, View, str]:
+        story, told = Story(loop, tmp_path, PlainWorld, "keys"), View()
+        for number in (1, 2):
+            lead = contract.Lead(lead_id=f"L-{number}", full_name="N", email=f"n{number}@sales.example")
+            story._utter(contract.CreateLeadRequested(lead=lead), f"L-{number}", f"create-{number}")
+            told = await story.live(600)
+            keeps[0] = keeps_later
+            if not keeps_later:
+                method, path, body = story.crm.writing(story.crm.write(1))
+                story.crm.crm.faults.add(Fault(FaultKind.CUT_AFTER, method=method, path=path, body=body))
+        (row,) = await story.home.look(lambda ledger: ledger.connections())
+        return story, told, row.code
+
+    story, told, code = run(main(), loop)
+    assert len(story.crm.live()) == 2
+    assert told.done["create-1"] == 1
+    assert told.records["L-1"] in story.crm.live()
+    if keeps_later:
+        assert (code, told.done["create-2"]) == ("", 1)
+    else:
+        assert code == "crm.key-not-kept"
+        assert told.refused["create-2"] == "create-unproven"

@@ -14,6 +14,8 @@ from sales_crm_bridge.model import Account, Cursor, Effect, FieldDefinition, Htt
 from sales_crm_bridge.ports import Talk
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sales_crm_adapters.rest.about_us import FieldsCall
     from sales_crm_adapters.rest.answers import Answers
     from sales_crm_adapters.rest.lists import Feeds
@@ -62,19 +64,33 @@ class Checker:
             said = _text(body, account.zone)
             zone = said if said and known_zone(said) else zone
         fields = {name: field.definition() for name, field in self._records.fields.items()}
+        problems: tuple[tuple[str, str, str], ...] = ()
         if self._options.check.fields is not None:
             body, reply = bodies[id(self._options.check.fields)]
             told = self._told(self._options.check.fields, body)
             if told is None:
                 raise self._answers.unavailable(reply, "no-fields")
             fields = told
+            problems = self._key_problems(told)
         return Account(
             account_id=account_id,
             name=name,
             time_zone=zone,
             fields=fields,
+            problems=problems,
             calls_per_day=self._options.limits.per_day,
         )
+
+    def _key_problems(self, described: Mapping[str, FieldDefinition]) -> tuple[tuple[str, str, str], ...]:
+        """That the field for our key is not among the CRM's; one that stands apart from the mapped fields need not be."""
+        inner = self._records.key_name
+        steps = inner.split(".") if inner else []
+        names = {".".join(steps[: at + 1]) for at in range(len(steps))}
+        if not steps or names & {*described, *self._options.record.options}:
+            return ()
+        said = f"{self._options.crm} has no field {inner!r}, where our key is to stand (`record.key`)"
+        remedy = "create it in the CRM, or correct `record.key`; name it under `record.options` if `check.fields` cannot list it"
+        return (("rest.key-field-missing", said, remedy),)
 
     def _told(self, part: FieldsCall, body: Any) -> dict[str, FieldDefinition] | None:
         """The fields that the CRM describes, completed by what the declaration says; None: the answer has none."""

@@ -44,6 +44,7 @@ class Records:
         self.form = self._modified[1] if self._modified else None
         self._key = path_of(part.key) if part.key is not None else None
         self._prefix = path_of(part.fields)
+        self._key_within = key_within(part)
         self._url = Template(part.url) if part.url else None
         head = self._head_paths(part)
         self._head = Shape(head)
@@ -198,11 +199,14 @@ class Records:
             if name not in without:
                 field = self.field(name)
                 put(made, field.target, field.wire(value))
-        if with_key and self._key is not None and self._key[: len(self._prefix)] == self._prefix:
-            inner = self._key[len(self._prefix) :]
-            if inner and is_plain(inner):
-                put(made, inner, write.key)
+        if with_key and self._key_within:
+            put(made, self._key_within, write.key)
         return made
+
+    @property
+    def key_name(self) -> str:
+        """What the mapping would call the field of our key; "" where it stands apart from the fields, or nowhere."""
+        return ".".join(self._key_within)
 
     def field(self, name: str) -> Field:
         """A field by its name; one that the mapping does not read is known by the general rule."""
@@ -246,6 +250,13 @@ class _Rows:
         modified_us = self._modified[1].read(written) if self._modified and written not in (MISSING, None) else 0
         version = plain(written) if written not in (MISSING, None) else ""
         return Raw(crm_id, f"removed:{version}", modified_us, REMOVED + bytes(text) + b"]")
+
+
+def key_within(part: RecordPart) -> Path:
+    """Where our key stands among the fields, so that ``{fields}`` of a new record holds it; () where it does not."""
+    key, prefix = path_of(part.key or ""), path_of(part.fields)
+    inner = key[len(prefix) :] if key[: len(prefix)] == prefix else ()
+    return inner if is_plain(inner) else ()
 
 
 def _place(told: Steps | Id) -> Path:

@@ -23,6 +23,11 @@ class Mistake(NamedTuple):
     key: bool = False
 
 
+def contradiction(route: Route, message: str, remedy: str) -> Mistake:
+    """Parts that do not go together, or that lack what they stand on."""
+    return Mistake(route, "rest.contradiction", message, remedy)
+
+
 _WORDS = {
     inspect.StrType: "text", inspect.IntType: "a whole number", inspect.FloatType: "a number", inspect.BoolType: "true or false",
     inspect.NoneType: "null", inspect.ListType: "a list", inspect.DictType: "a mapping", inspect.StructType: "a mapping",

@@ -14,7 +14,7 @@ from sales_crm_adapters.rest.options import Options
 from sales_crm_adapters.rest.times import TimeForm
 
 from sales_crm_bridge.errors import CrmUnavailable
-from sales_crm_bridge.model import Answered, Effect, Quota, Ref, SignInAgain, Stop, TryAgain
+from sales_crm_bridge.model import Answered, Effect, HttpReply, Quota, Ref, SignInAgain, Stop, TryAgain
 from tests.adapters.rest.kit import ANSWERED_US, adapter, declared, hold, reply
 
 
@@ -172,14 +172,14 @@ RULE = st.fixed_dictionaries(
     whens=st.lists(RULE, max_size=3),
     body=VALUES.map(lambda value: json.dumps(value).encode()) | st.sampled_from([b"", b"<html>", b'{"a": 1', b"\xff"]),
     status=st.sampled_from([200, 202, 204]),
-    headers=st.sampled_from([{}, {"x_error": "x"}]),
+    headers=st.sampled_from([{}, {"x-error": "x"}]),
 )
 def test_the_quick_way_tells_what_judging_tells(
     whens: list[dict[str, Any]], body: bytes, status: int, headers: dict[str, str]
 ) -> None:
     """A good answer that is taken without decoding it is one of which no rule holds; all others are told by the same rule."""
     read = answers(*({"when": when, "means": "unknown", "say": f"rule-{at}"} for at, when in enumerate(whens)))
-    heard = reply(body, status, **headers)
+    heard = HttpReply(status=status, headers=headers, body=body, asked_us=0, answered_us=ANSWERED_US)
     told = read.meaning(heard)
     judged = read.judge(heard.status, heard.headers, parsed(heard.body), heard.answered_us)
     assert (told.means, told.ruled) == (judged.means, judged.ruled)
@@ -187,21 +187,21 @@ def test_the_quick_way_tells_what_judging_tells(
 
 
 @pytest.mark.parametrize(
-    ("whens", "headers", "body"),
+    ("whens", "error", "body"),
     [
-        ([{"status": "2xx", "body": {"data": {"present": False}}}], {}, {"x": 1}),
-        ([{"body": {"success": {"not": True}}}], {}, {"x": 1}),
-        ([{"status": 200, "body": {"error": {"present": True}}}, {"header": {"X-E": {"present": True}}}], {"x_e": "a"}, {}),
-        ([{"status": 200, "body": {"error": {"present": True}}}, {"status": [200, 202]}], {}, {"x": 1}),
-        ([{"body": {"error": {"present": True}}}, {"header": {"X-E": {"present": True}}}], {"x_e": "a"}, b"<html>"),
+        ([{"status": "2xx", "body": {"data": {"present": False}}}], "", {"x": 1}),
+        ([{"body": {"success": {"not": True}}}], "", {"x": 1}),
+        ([{"status": 200, "body": {"error": {"present": True}}}, {"header": {"X-E": "a"}}], "a", {}),
+        ([{"status": 200, "body": {"error": {"present": True}}}, {"status": [200, 202]}], "", {"x": 1}),
+        ([{"body": {"error": {"present": True}}}, {"header": {"X-E": "a"}}], "a", b"<html>"),
     ],
 )  # fmt: skip
 def test_a_failure_that_shows_by_what_is_not_there_is_seen(
-    whens: list[dict[str, Any]], headers: dict[str, str], body: object
+    whens: list[dict[str, Any]], error: str, body: object
 ) -> None:
     """A lacking member, a header, a status alone: each makes a failure of a 2xx, whatever other rules look at the body."""
     read = answers(*({"when": when, "means": "validation"} for when in whens))
-    assert read.meaning(reply(body, **headers)).means == "validation"
+    assert read.meaning(reply(body, x_e=error)).means == "validation"
 
 
 def test_names_of_fields_are_names_and_nothing_else() -> None:

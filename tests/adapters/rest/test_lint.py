@@ -40,6 +40,26 @@ def bulk(**changes: object) -> dict[str, Any]:
     return {"write.batch": {**BATCH, "update": {**BATCH["update"], **changes}}}
 
 
+CREATE = PLAIN["write"]["create"]
+
+
+def making(**changes: object) -> dict[str, Any]:
+    """The batch with creates too."""
+    create = {
+        "path": "/batch",
+        "body": "{items}",
+        "item": "{fields}",
+        "results": {"at": "all", "record": ""},
+        **changes,
+    }
+    return {"write.batch": {**BATCH, "create": create}}
+
+
+def further(**changes: object) -> dict[str, Any]:
+    """A further request."""
+    return {"write.calls": [{"when": {"status": "won"}, "call": {"path": "/won/{id}", "body": {}}, **changes}]}
+
+
 def hook(**changes: object) -> dict[str, Any]:
     """The webhook with other parts."""
     return {"webhook": {**HOOK, **changes}}
@@ -59,6 +79,10 @@ def test_the_small_declaration_is_without_a_mistake() -> None:
     """So each of the tests below has the one mistake that it makes."""
     assert found({}) == []
     assert found({"write.batch": BATCH, "webhook": HOOK, "lists.changes": CHANGES}) == []
+    assert found({"write.create.body": {"key": "{key}", "name": "{field.name}"}, **making()}) == []
+    assert (
+        found(further()) == found({"write.create.body": {"f": "{fields}", "ours": "{key}"}, "record.fields": "f"}) == []
+    )
     assert adapter().capabilities.batch_max == 10
 
 
@@ -136,10 +160,28 @@ def test_the_small_declaration_is_without_a_mistake() -> None:
         ({"write.create.record": None}, "write.create", "rest.contradiction"),
         ({"write.update.path": "/leads"}, "write.update", "rest.contradiction"),
         ({"write.conditional": True}, "write.conditional", "rest.contradiction"),
+        ({"write.create.body": {"n": "{field.name}"}}, "write.create", "rest.contradiction"),
+        ({"write.create.body": {"f": "{fields}"}, "record.fields": "f"}, "write.create", "rest.contradiction"),
+        ({"write.create": None, "write.upsert": {**CREATE, "body": {"n": "{field.name}"}}}, "write.upsert", "rest.contradiction"),
+        ({"write.create.body": {"key": "{key}"}}, "write.create", "rest.contradiction"),
+        ({"write.create.query": {"id": "{id}"}}, "write.create", "rest.contradiction"),
+        ({"write.create.headers": {"If-Match": "{version}"}}, "write.create", "rest.contradiction"),
+        ({"write.create.body": None, "write.create.query": {"f": "{fields}"}}, "write.create", "rest.contradiction"),
+        ({"write.update.body": {}}, "write.update", "rest.contradiction"),
+        ({"write.update.body": [["{id}"], {}]}, "write.update", "rest.contradiction"),
+        ({"write.update.method": "GET", "write.update.body": None, "write.update.query": {"f": "{fields}"}},
+         "write.update", "rest.contradiction"),
+        (bulk(item={"id": "{id}"}), "write.batch.update.item", "rest.contradiction"),
+        (bulk(item={"f": "{fields}"}), "write.batch.update.item", "rest.contradiction"),
+        (making(item={"n": "{field.name}"}), "write.batch.create.item", "rest.contradiction"),
+        (making(item={"f": "{fields}", "id": "{id}"}), "write.batch.create.item", "rest.contradiction"),
+        (further(call={"path": "/x", "body": {}}), "write.calls.0.call", "rest.contradiction"),
+        (further(call={"path": "/x/{id}"}), "write.calls.0.call", "rest.contradiction"),
+        ({"write.holder": {"path": "/x", "records": "rows"}}, "write.holder", "rest.contradiction"),
         ({"write.unique_key": True, "read.key": None}, "write.unique_key", "rest.contradiction"),
-        ({"write.calls": [{"when": {}, "call": {"path": "/x"}}]}, "write.calls.0.when", "rest.contradiction"),
+        ({"write.calls": [{"when": {}, "call": {"path": "/x/{id}", "body": {}}}]}, "write.calls.0.when", "rest.contradiction"),
         ({"write.batch": {"max": 10}}, "write.batch", "rest.contradiction"),
-        ({"write.batch": {**BATCH, "upsert": BATCH["update"]}}, "write.batch.upsert", "rest.contradiction"),
+        ({"write.batch": {**BATCH, "upsert": making()["write.batch"]["create"]}}, "write.batch.upsert", "rest.contradiction"),
         (bulk(body=[]), "write.batch.update", "rest.contradiction"),
         (bulk(item={"a": 1}), "write.batch.update.item", "rest.contradiction"),
         (bulk(results={"at": "x", "match": "id"}), "write.batch.update.results.match", "rest.contradiction"),

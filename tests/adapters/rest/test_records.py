@@ -1,6 +1,7 @@
 """Records and lists: values from answers and back, and walks whose pages lie about their order, their end or their size."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -419,3 +420,30 @@ def test_whole_records_of_a_bin_are_removed_even_if_they_do_not_say_so() -> None
     page, _ = hold(trial.pull(trial.feeds()[1], Cursor(), 10), reply({"rows": [row(1)]}))
     (record,) = trial.decode(page.raws)
     assert (record.state, record.version, record.fields["name"]) == (LeadState.ARCHIVED, "removed:e1", "Lead 1")
+
+
+# --- what check says of our key ---------------------------------------------------------------------------------------
+
+DESCRIBED = {"path": "/fields", "records": "", "name": "name"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "told"),
+    [
+        ({}, ("name", "ours"), []),
+        ({}, ("name",), ["rest.key-field-missing"]),
+        ({"record.key": "custom.ours"}, ("name",), ["rest.key-field-missing"]),
+        ({"record.key": "custom.ours"}, ("name", "custom.ours"), []),
+        ({"record.key": "custom.ours"}, ("name", "custom"), []),
+        ({"record.fields": "data"}, ("name",), []),
+        ({"record.options": {"ours": {}}}, ("name",), []),
+    ],
+)
+def test_a_field_for_our_key_that_the_crm_does_not_have_is_a_problem(
+    changes: dict[str, Any], names: Sequence[str], told: list[str]
+) -> None:
+    """It is told before any write; a key that stands apart from the fields, or is declared by itself, need not be listed."""
+    trial = adapter({"check": {"fields": DESCRIBED}, **changes}, ["name"])
+    account, _ = hold(trial.check(), reply([{"name": name} for name in names]))
+    assert [code for code, _, _ in account.problems] == told
+    assert all("`record.key`" in said and remedy for _, said, remedy in account.problems)
