@@ -34,7 +34,7 @@ from sales_crm_adapters.rest.notions import (
 class ReadOne(Request, frozen=True, kw_only=True):
     """One record."""
 
-    record: Annotated[Steps, Meta(description="Where it stands; the first one if a list stands there.")] = ""
+    record: Annotated[Steps, Meta(description="Where it stands; in a list the one with our `{id}`.")] = ""
 
 
 class ReadMany(Request, frozen=True, kw_only=True):

@@ -31,12 +31,19 @@ class Rows:
 
     def read(self, reply: HttpReply) -> list[Record] | None:
         """The records; None: the answer cannot be read, or has nothing at that place."""
+        shown = self.shown(reply)
+        return None if shown is None else shown[0]
+
+    def shown(self, reply: HttpReply) -> tuple[list[Record], bool] | None:
+        """The same, and whether lists were shown: what stands in a list may be there for another reason than our question."""
         if reply.status in (204, 304):
-            return []
+            return [], False
+        listed = False
         try:
             records: list[Record] = []
             for found in self._shape.read(reply.body).values():
                 if isinstance(found, list):
+                    listed = True
                     records += [self._records.record(text) for text in found if bytes(text) != b"null"]
                 elif isinstance(found, dict):
                     records += [self._records.record(msgspec.json.encode(found))] if found else []
@@ -44,7 +51,7 @@ class Rows:
                     return None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadRecord, ValueError, OverflowError):
             return None
-        return list({record.id: record for record in records}.values())
+        return list({record.id: record for record in records}.values()), listed
 
 
 class Reader:
@@ -117,15 +124,20 @@ class Reader:
         told = ended(name, meaning)
         if told is not None:
             return told
-        records = self._one_rows.read(reply) if meaning.means == "ok" else None
-        if records is None:
+        shown = self._one_rows.shown(reply) if meaning.means == "ok" else None
+        if shown is None:
             raise self._fault(meaning, reply)
+        records, listed = shown
         if not records:
             return gone(name)
-        if records[0].id != name:
-            # Another record under this id: it was merged into that one.
-            return msgspec.structs.replace(gone(name), state=LeadState.MERGED, into=records[0].id)
-        return records[0]
+        own = next((record for record in records if record.id == name), None)
+        if own is not None:
+            return own
+        if listed or len(records) > 1:
+            # Others than the one that was asked for: the CRM does not heed the question, so this proves nothing of it.
+            raise self._fault(meaning, reply)
+        # One record, and another under this id: it was merged into that one.
+        return msgspec.structs.replace(gone(name), state=LeadState.MERGED, into=records[0].id)
 
     def _fault(self, meaning: Meaning, reply: HttpReply) -> CrmUnavailable:
         """An answer that shows no record: one that cannot be read, or is refused by itself, holds up no other (``unreadable``).

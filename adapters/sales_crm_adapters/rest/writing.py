@@ -64,9 +64,10 @@ class Verb:
         adopted = not crm_id and self._adopted is not None and self._adopted.holds(reply.status, reply.headers, body)
         if self._rows is not None:
             records = self._rows.read(reply)
-            if not records or (crm_id and records[0].id != crm_id):
-                return Unknown(reason="unreadable-answer" if not records else "another-record")
-            return Accepted(crm_id=records[0].id, record=records[0], adopted=adopted)
+            own = [record for record in records or () if record.id == crm_id] if crm_id else records or []
+            if len(own) != 1:
+                return Unknown(reason="another-record" if records else "unreadable-answer")
+            return Accepted(crm_id=own[0].id, record=own[0], adopted=adopted)
         found = crm_id or (id_text(one(body, self._id)) if self._id is not None else "")
         return Accepted(crm_id=found, record=None, adopted=adopted) if found else Unknown(reason="unreadable-answer")
 
