@@ -11,7 +11,7 @@ import msgspec
 from sales_crm_adapters import hubspot, memory, rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from sales_crm_bridge.ports import CrmAdapter
 
@@ -50,7 +50,7 @@ class CatalogueEntry:
     stand-in can be served ("" none). ``forms``: titles and options of the forms in which its capabilities differ. ``rights``: what
     the credentials must allow, and for what. ``options``: the model of its settings; ``build`` makes an adapter of them and of the
     CRM fields that the mapping reads. ``lint``: finds what is wrong with options that are more than flat settings, knowing the kind
-    of credentials ("" unknown).
+    of credentials ("" unknown), the names of their secrets, and what the mapping calls the CRM's fields (None unknown).
     """
 
     name: str
@@ -62,7 +62,10 @@ class CatalogueEntry:
     rights: tuple[tuple[str, str], ...]
     options: type[msgspec.Struct]
     build: Callable[[Any, Sequence[str]], CrmAdapter]
-    lint: Callable[[Mapping[str, object], str], Iterable[rest.Mistake]] | None = None
+    lint: (
+        Callable[[Mapping[str, object], str, Collection[str] | None, Collection[str] | None], Iterable[rest.Mistake]]
+        | None
+    ) = None
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the options, with nothing outside itself."""
@@ -77,10 +80,19 @@ class CatalogueEntry:
             f"{self.name}.Options": parts[self.options.__name__]
         }
 
-    def problems(self, options: Mapping[str, object], credentials: str = "") -> list[OptionProblem]:
-        """Everything that is wrong with these options; empty when they are good. ``credentials``: the kind of them, if known."""
+    def problems(
+        self,
+        options: Mapping[str, object],
+        credentials: str = "",
+        secrets: Collection[str] | None = None,
+        fields: Collection[str] | None = None,
+    ) -> list[OptionProblem]:
+        """Everything that is wrong with these options; empty when they are good.
+
+        ``credentials``: the kind of them; ``secrets``: their names; ``fields``: the mapping's names of CRM fields; if known.
+        """
         if self.lint is not None:
-            return [OptionProblem(**one._asdict()) for one in self.lint(options, credentials)]
+            return [OptionProblem(**one._asdict()) for one in self.lint(options, credentials, secrets, fields)]
         return list(self._problems(options))
 
     def _problems(self, options: Mapping[str, object]) -> Iterator[OptionProblem]:
@@ -168,13 +180,18 @@ _ENTRIES = (
         title="Any CRM with a REST API, declared in the tenant's file",
         address="",
         credentials=tuple(
-            CredentialKind(name=name, title=title, secrets=secrets, optional=("webhook_secret",))
-            for name, title, secrets in (
-                ("token", "a static token in a header", ("token",)),
-                ("basic", "HTTP basic", ("username", "password")),
-                ("refresh_token", "OAuth 2 with a refresh token", ("client_id", "client_secret", "refresh_token")),
-                ("client_credentials", "OAuth 2 with client credentials", ("client_id", "client_secret")),
-                ("login", "a call that yields a token or a session", ("username", "password")),
+            CredentialKind(name=name, title=title, secrets=secrets, optional=(*optional, "webhook_secret"))
+            for name, title, secrets, optional in (
+                ("token", "a static token in a header", ("token",), ()),
+                (
+                    "basic",
+                    "HTTP basic; without a password where the CRM takes its key as the user",
+                    ("username",),
+                    ("password",),
+                ),
+                ("refresh_token", "OAuth 2 with a refresh token", ("client_id", "client_secret", "refresh_token"), ()),
+                ("client_credentials", "OAuth 2 with client credentials", ("client_id", "client_secret"), ()),
+                ("login", "a call that yields a token or a session", ("username", "password"), ()),
             )
         ),
         sandbox="",

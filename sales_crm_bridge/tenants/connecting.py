@@ -13,7 +13,7 @@ from sales_crm_bridge.secret_refs import SecretMissing, is_reference, reference
 from sales_crm_bridge.tenants.values import Connection, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sales_crm_bridge.errors import Finding, Place
     from sales_crm_bridge.secret_refs import SecretRef
@@ -81,8 +81,17 @@ class Entry(Protocol):
         """The ways to sign in."""
         ...
 
-    def problems(self, options: Mapped[str, object], credentials: str = "") -> Sequence[OptionProblem]:
-        """What is wrong with these options of a connection whose ``credentials`` are of this kind ("" unknown)."""
+    def problems(
+        self,
+        options: Mapped[str, object],
+        credentials: str = "",
+        secrets: Collection[str] | None = None,
+        fields: Collection[str] | None = None,
+    ) -> Sequence[OptionProblem]:
+        """What is wrong with these options of a connection whose ``credentials`` are of this kind ("" unknown).
+
+        ``secrets``: the names of its secrets; ``fields``: the CRM fields that the mapping names; None: they are not known.
+        """
         ...
 
 
@@ -99,11 +108,13 @@ def connection_of(
     environ: Mapped[str, str] | None,
     *,
     accepted: bool = False,
+    fields: Collection[str] | None = None,
 ) -> tuple[Connection, list[Finding]]:
     """The connection as the file says it, and everything that is wrong with it.
 
     ``environ``: where ``env:`` references lead; None: no reference is followed, so no secret is missed.
     ``accepted``: the file is in force already, and stays so (rule 17): that a host is none is found in new files alone.
+    ``fields``: the CRM fields that the mapping names; None: it is not whole.
     """
     part = parsed.connection
     entry: Entry | None = catalogue.get(part.adapter)
@@ -124,9 +135,10 @@ def connection_of(
     if entry is not None:
         refs, problems = _credentials(part.credentials, entry, where, environ)
         found += problems
-        kinds = {kind.name for kind in entry.credentials}
+        kinds = {kind.name: kind for kind in entry.credentials}
         kind = str(part.credentials.get("kind", ""))
-        for problem in entry.problems(part.options, kind if kind in kinds else ""):
+        given = {*kinds[kind].secrets, *part.credentials} - {"kind"} if kind in kinds else None
+        for problem in entry.problems(part.options, kind if kind in kinds else "", given, fields):
             place = where("connection", "options", *problem.path, key=problem.key)
             found.append(finding(problem.code, problem.message, place, problem.remedy))
     limits = part.limits

@@ -212,12 +212,14 @@ def _tenant(
         parsed, broken, dropped = rest.parsed, rest.broken, rest.dropped
     ownership, problems = _ownership(parsed, where)
     found += problems
-    connection = None
-    if "connection" not in broken:
-        connection, problems = connection_of(parsed, catalogue, where, environ, accepted=accepted)
-        found += problems
     spec, problems = spec_of(parsed, where, dropped | ({"status"} if "fields" in broken else frozenset()))
     found += problems
+    whole = not problems and not dropped and not broken
+    connection = None
+    if "connection" not in broken:
+        fields = Mapping(spec).crm_fields if whole else None
+        connection, problems = connection_of(parsed, catalogue, where, environ, accepted=accepted, fields=fields)
+        found += problems
     if "fields" not in broken:
         found += _conflict_problems(parsed, dropped, where)
     if found or connection is None:

@@ -79,12 +79,14 @@ class PagePart(Part, frozen=True, kw_only=True):
         Meta(description="What the next page is asked by; `time` is for changes alone."),
     ]
     size: Annotated[Size, Meta(description="The largest page; `{limit}` never exceeds it.")] = 100
-    first: Annotated[int, Meta(ge=0, le=1, description="The number of the first page.")] = 1
+    first: Annotated[int, Meta(ge=0, le=1, description="The number of the first page; for pages by number alone.")] = 1
     next: Annotated[
         Steps | Aside | None, Meta(description="Where the next cursor, link, offset or page number stands.")
     ] = None
     more: Annotated[Steps | None, Meta(description="Where it stands whether there are more pages.")] = None
-    total: Annotated[Steps | Aside | None, Meta(description="Where the number of all records stands.")] = None
+    total: Annotated[
+        Steps | Aside | None, Meta(description="Where the number of all records stands; for pages by number or offset.")
+    ] = None
     pages: Annotated[Steps | None, Meta(description="Where the number of pages stands; for pages by number alone.")] = (
         None
     )

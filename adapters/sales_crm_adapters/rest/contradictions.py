@@ -38,6 +38,7 @@ def contradictions(parts: Mapping[str, Any], credentials: str) -> Iterator[Mista
         yield from write_faults(parts["write"], record, parts.get("read"))
     if "failures" in parts:
         yield from _failures(parts["failures"], record)
+        yield from _meaningless(parts)
     if "limits" in parts:
         for name, section in parts.items():
             yield from _budgets(section, (name,), parts["limits"].budgets)
@@ -90,9 +91,14 @@ def _failures(failures: list[Failure], record: RecordPart | None) -> Iterator[Mi
             yield Mistake(
                 here, "rest.unreachable", "an earlier rule takes all of these answers", "put this rule before it"
             )
-        if not words and not when.body and not when.header:
-            yield contradiction((*here, "when"), "a rule for every answer", "say what the answer is like")
+        elif any(other.when == when for other in failures[:at]):
+            yield Mistake(
+                here, "rest.unreachable", "an earlier rule is for the very same answers", "keep one of the two"
+            )
         if not when.body and not when.header:
+            if words and words <= {"200", "2xx"} and failure.means != "ok":
+                said = "every good answer would be a failure"
+                yield contradiction((*here, "when"), said, "say what its body or a header is like")
             whole |= words
         if failure.means == "merged" and failure.other is None:
             yield contradiction(here, "`merged` without `other`", "say where the survivor's id stands")
@@ -103,6 +109,20 @@ def _failures(failures: list[Failure], record: RecordPart | None) -> Iterator[Mi
                 "nothing tells of a merged record",
                 "declare `states.merged`, or a failure that means it",
             )
+
+
+def _meaningless(parts: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Meanings of answers that can never come."""
+    lists, write = parts.get("lists"), parts.get("write")
+    listings = [lists.all, lists.changes, lists.removed] if lists is not None else []
+    by = {listing.page.by for listing in listings if listing is not None}
+    for at, failure in enumerate(parts["failures"]):
+        here: Route = ("failures", at, "means")
+        if failure.means == "expired" and by and not by & {"cursor", "link"}:
+            said = "`expired` is for lists that are paged by cursor or link"
+            yield contradiction(here, said, "say another meaning, or remove the rule")
+        if failure.means == "bisect" and write is not None and write.batch is None:
+            yield contradiction(here, "`bisect` is for batches", "say another meaning, or declare `write.batch`")
 
 
 def _budgets(value: Any, route: Route, known: Mapping[str, float]) -> Iterator[Mistake]:

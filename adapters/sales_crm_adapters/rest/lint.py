@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sales_crm_adapters.rest import about_records, about_us, notions, options
+from sales_crm_adapters.rest import about_records, about_us, notions, options, singly
 from sales_crm_adapters.rest.checks import is_status_word
 from sales_crm_adapters.rest.contradictions import contradictions
 from sales_crm_adapters.rest.notions import Aside, Request
 from sales_crm_adapters.rest.paths import BadPath, path_of, paths_of
-from sales_crm_adapters.rest.structure import Mistake, Route, mistakes
+from sales_crm_adapters.rest.strangers import strangers
+from sales_crm_adapters.rest.structure import Mistake, Route, contradiction, mistakes
 from sales_crm_adapters.rest.templates import BadTemplate, variables
 from sales_crm_adapters.rest.times import known_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 PARTS = ("path", "query", "headers", "body", "form")
 _WRITE = ("id", "key", "version", "fields", "operation", "trace", "names")
@@ -42,6 +43,9 @@ VARIABLES: Mapping[type, Sequence[str]] = {
 }
 """Which variables each kind of request knows; one that ends with a dot is the beginning of many."""
 
+_ANYWHERE = tuple(dict.fromkeys(name for known in VARIABLES.values() for name in known if name != "secret."))
+"""Variables that what is common to all requests may name: it holds them where the request knows them."""
+
 TEXTS: Sequence[tuple[type, str, Sequence[str]]] = (
     (about_us.Signature, "signs", ("timestamp", "body", "url", "method")),
     (about_us.StaticToken, "value", ("secret.",)),
@@ -56,8 +60,16 @@ _ALWAYS = frozenset({"id", "key", "limit", "names", "operation", "trace", "offse
 """Variables that always have a value, so that a path can stand on them."""
 
 
-def lint(given: Mapping[str, object], credentials: str) -> Iterator[Mistake]:
-    """What is wrong with the options ``given`` to a connection whose credentials are of this kind ("" unknown)."""
+def lint(
+    given: Mapping[str, object],
+    credentials: str,
+    secrets: Collection[str] | None = None,
+    fields: Collection[str] | None = None,
+) -> Iterator[Mistake]:
+    """What is wrong with the options ``given`` to a connection whose credentials are of this kind ("" unknown).
+
+    ``secrets``: their names; ``fields``: what the mapping calls the CRM's fields; None: they are not known.
+    """
     found = list(mistakes(options.Options, dict(given)))
     yield from found
     broken = {one.path[0] for one in found if one.path}
@@ -70,10 +82,17 @@ def lint(given: Mapping[str, object], credentials: str) -> Iterator[Mistake]:
             parts[name] = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     spoilt: set[str] = set()
     for name, part in parts.items():
-        for mistake in _walk(part, (name,)):
+        for mistake in (*_walk(part, (name,)), *(_common(part) if name == "common" else ())):
             spoilt.add(name)
             yield mistake
-    yield from contradictions({name: part for name, part in parts.items() if name not in spoilt}, credentials)
+    whole = {name: part for name, part in parts.items() if name not in spoilt}
+    yield from contradictions(whole, credentials)
+    yield from strangers(whole, secrets, fields)
+
+
+def _common(part: notions.Common) -> Iterator[Mistake]:
+    for name in ("query", "headers", "body"):
+        yield from _texts(getattr(part, name), ("common", name), _ANYWHERE)
 
 
 def _walk(value: Any, route: Route) -> Iterator[Mistake]:
@@ -98,6 +117,7 @@ def _own(value: msgspec.Struct, route: Route) -> Iterator[Mistake]:
     for kind, name, known in TEXTS:
         if isinstance(value, kind):
             yield from _texts(getattr(value, name), (*route, name), known)
+    yield from singly.single(value, route)
     match value:
         case Aside() if (value.header is None) == (value.cookie is None):
             said = "not exactly one of header and cookie"
@@ -120,6 +140,10 @@ def _held(kinds: set[str], held: Any, here: Route) -> Iterator[Mistake]:
     """The mistakes of the paths that one key holds."""
     if "path" in kinds and isinstance(held, str | list):
         yield from _paths(held, here, many="paths" in kinds)
+    if "paths" in kinds and held == []:
+        yield contradiction(here, "a list of no places", "name where it stands")
+    if kinds & {"tests", "checks"} and isinstance(held, dict):
+        yield from singly.tests(held, here, empty="tests" in kinds)
     if "tests" in kinds and isinstance(held, dict):
         for path in held:
             yield from _paths(path, (*here, path), many=False)
@@ -140,6 +164,8 @@ def _kinds_of(owner: type, name: str) -> set[str]:
         kinds |= {"path", "paths"}
     if "Tests" in written and owner is not options.Extra:
         kinds.add("tests")
+    if "AnyTest" in written:
+        kinds.add("checks")
     return kinds
 
 
@@ -175,11 +201,6 @@ def _request(request: Request, route: Route) -> Iterator[Mistake]:
         )
     if request.method == "GET" and (request.body is not None or request.form is not None):
         yield Mistake((*route, "method"), "rest.contradiction", "a GET with a body", "write POST, or remove the body")
-    for name, text in request.headers.items():
-        if not (name.isascii() and name.isprintable() and " " not in name and ":" not in name and text.isprintable()):
-            yield Mistake(
-                (*route, "headers", name), "config.bad-value", "not a header", "write one line of printable text"
-            )
 
 
 def _texts(value: Any, here: Route, known: Sequence[str]) -> Iterator[Mistake]:
@@ -199,6 +220,5 @@ def _texts(value: Any, here: Route, known: Sequence[str]) -> Iterator[Mistake]:
         for name in named:
             if name not in known and not any(one.endswith(".") and name.startswith(one) for one in known):
                 told = ", ".join(f"{{{one}<name>}}" if one.endswith(".") else f"{{{one}}}" for one in known)
-                yield Mistake(
-                    here, "rest.unknown-variable", f"there is no variable {{{name}}} here", f"use one of: {told}"
-                )
+                remedy = f"use one of: {told}" if told else "write text without variables here"
+                yield Mistake(here, "rest.unknown-variable", f"there is no variable {{{name}}} here", remedy)

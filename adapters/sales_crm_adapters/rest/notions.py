@@ -33,7 +33,10 @@ class Aside(Part, frozen=True, kw_only=True):
     """A value that does not stand in the answer's body: exactly one of these."""
 
     header: Annotated[HeaderName | None, Meta(description="It stands in this header; case does not count.")] = None
-    cookie: Annotated[HeaderName | None, Meta(description="It stands in this cookie that the answer sets.")] = None
+    cookie: Annotated[
+        HeaderName | None,
+        Meta(description="It stands in this cookie that the answer sets; for `sign_in.login.token` alone."),
+    ] = None
 
 
 class Test(Part, frozen=True, kw_only=True, rename={"not_": "not"}):

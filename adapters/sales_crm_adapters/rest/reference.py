@@ -57,8 +57,9 @@ that holds it vanishes as a whole. So `If-Match: "{version}"` and `cursor: "{cur
 [test](#test). There are no regular expressions, so nothing that a CRM answers can keep the bridge busy.
 
 **What an answer means** — the rules under `failures` are tried in their order, on every answer and on every member of a batch
-answer; then the status decides: 2xx and 304 `ok`, 401 `sign_in`, 403 `permission`, 404 and 410 `gone`, 408, 5xx and 3xx `busy`,
-409 `conflict` (`duplicate` for a new record), 412 `conflict`, 423 `turned_away`, 429 `quota`, any other 4xx `validation`.
+answer; then the status decides: 2xx and 304 `ok`, 401 `sign_in`, 403 `permission`, 404 and 410 `gone`, 408 and 5xx `busy`,
+409 `conflict` (`duplicate` for a new record), 412 `conflict`, 423 `turned_away`, 429 `quota`, any other 4xx `validation`, any other
+status (3xx among them) `unknown`.
 
 | meaning | what the bridge does |
 |---|---|

@@ -43,7 +43,7 @@ class SignIns:
             if part.token is not None:
                 return _credentials(part.token.header, part.token.value, given)
             if part.basic is not None:
-                pair = f"{secrets['username']}:{secrets['password']}"
+                pair = f"{secrets['username']}:{secrets.values.get('password', '')}"
                 return Credentials(headers=(("authorization", f"Basic {_base64(pair)}"),))
             if part.login is not None:
                 return (yield from self._log_in(part.login, given))

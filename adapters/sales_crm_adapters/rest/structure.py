@@ -111,9 +111,8 @@ def _struct(info: inspect.StructType, value: Any, path: Route) -> Iterator[Mista
             yield from _check(known[name].type, member, (*path, name))
         else:
             said = f"unknown key {name!r}"
-            yield Mistake(
-                (*path, name), "config.unknown-key", said, f"use one of: {', '.join(sorted(known))}", key=True
-            )
+            remedy = f"use one of: {', '.join(sorted(known))}" if known else "remove it: there are no keys here"
+            yield Mistake((*path, name), "config.unknown-key", said, remedy, key=True)
     for name, field in known.items():
         if field.required and name not in value:
             yield Mistake(path, "config.missing-key", f"{name!r} is missing", f"add {name!r}")
@@ -138,12 +137,20 @@ def _text(info: inspect.StrType, value: str, path: Route) -> Iterator[Mistake]:
     least, most = info.min_length or 0, info.max_length
     if info.pattern is not None and re.search(info.pattern, value) is None:
         said = f"{_shown(value)} does not have the form {info.pattern}"
-        yield Mistake(path, "config.bad-value", said, f"write text that fits {info.pattern}")
+        yield Mistake(path, "config.bad-value", said, _form(info.pattern, value, path))
     elif len(value) < least or (most is not None and len(value) > most):
         said = f"text of {len(value)} characters"
         yield Mistake(
             path, "config.out-of-range", said, f"write {least} to {most if most is not None else 'more'} characters"
         )
+
+
+def _form(pattern: str, value: str, path: Route) -> str:
+    """What to write where a text has not the form that it must have."""
+    if pattern == "^/" and value.startswith(("http:", "https:")):
+        host = "sign_in_address" if path[:1] == ("sign_in",) else "address"
+        return f"write the path alone, and the rest of it as `connection.{host}`"
+    return "begin it with a /" if pattern == "^/" else f"write text that fits {pattern}"
 
 
 def _wrong(path: Route, value: Any, wanted: str) -> Mistake:

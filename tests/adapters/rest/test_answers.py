@@ -11,6 +11,7 @@ from sales_crm_adapters.rest.answers import Answers, names_in, parsed, wait_s
 from sales_crm_adapters.rest.checks import Check, Checks, Matcher, is_status_word
 from sales_crm_adapters.rest.notions import AnyTest, Condition, Filter, Times
 from sales_crm_adapters.rest.options import Options
+from sales_crm_adapters.rest.reference import page
 from sales_crm_adapters.rest.times import TimeForm
 
 from sales_crm_bridge.errors import CrmUnavailable
@@ -122,6 +123,7 @@ def test_the_first_rule_that_holds_counts_and_then_the_status() -> None:
 def test_what_a_status_means_by_itself(status: int, means: str) -> None:
     """The table of the language's reference."""
     assert answers().meaning(reply(b"", status)).means == means
+    assert "(3xx among them) `unknown`" in page()
 
 
 def test_a_failure_under_a_good_status_is_seen() -> None:

@@ -32,6 +32,8 @@ HOOK: dict[str, Any] = {"signature": {"header": "X-S"}, "id": "id", "event": "ev
 CURSOR = {"by": "cursor", "next": "n"}
 UNLIMITED = {"lists.all.query": {"c": "{cursor}"}, "lists.all.page": {**CURSOR, "short_ends": True}}
 SHADOWED = ({"when": {"status": "4xx"}, "means": "gone"}, {"when": {"status": 404}, "means": "busy"})
+TWICE = {"when": {"status": 400, "body": {"code": "X"}}, "means": "validation"}
+OFFSETS = {"lists.all.query": {"offset": "{offset}"}, "lists.all.page": {"by": "offset"}}
 CHANGES = {"path": "/c", "query": {"since": "{since}", "offset": "{offset}"}, "records": "rows", "page": {"by": "time"}}
 
 
@@ -194,6 +196,56 @@ def test_the_small_declaration_is_without_a_mistake() -> None:
         (hook(signature={"header": "X", "signs": "{timestamp}{body}"}), "webhook.signature.signs", "rest.contradiction"),
         (hook(timestamp={"header": "T"}), "webhook.timestamp", "rest.contradiction"),
         (hook(meanings={}), "webhook.meanings", "rest.contradiction"),
+        # paths of requests, and headers
+        ({"read.one.path": "/leads/{id}?x=1"}, "read.one.path", "config.bad-value"),
+        ({"read.one.path": "/leads/{id}#x"}, "read.one.path", "config.bad-value"),
+        ({"read.one.path": "/my leads/{id}"}, "read.one.path", "config.bad-value"),
+        ({"read.one.path": "//host/{id}"}, "read.one.path", "config.bad-value"),
+        ({"read.one.path": "/a/../{id}"}, "read.one.path", "config.bad-value"),
+        ({"read.one.path": "/lücke/{id}"}, "read.one.path", "config.bad-value"),
+        ({"sign_in": {"client_credentials": {"path": "/t?x=1"}}}, "sign_in.client_credentials.path", "config.bad-value"),
+        ({"read.one.headers": {"Content-Length": "5"}}, "read.one.headers.Content-Length", "config.bad-value"),
+        ({"read.one.headers": {"authorization": "x"}}, "read.one.headers.authorization", "config.bad-value"),
+        ({"common": {"headers": {"Host": "x"}}}, "common.headers.Host", "config.bad-value"),
+        ({"common": {"query": {"x": "{nobody}"}}}, "common.query.x", "rest.unknown-variable"),
+        ({"sign_in": {"token": {"header": "Host"}}}, "sign_in.token.header", "config.bad-value"),
+        ({"sign_in": {"token": {"value": "Bearer"}}}, "sign_in.token.value", "rest.contradiction"),
+        # places
+        ({"lists.all.records": []}, "lists.all.records", "rest.contradiction"),
+        ({"lists.all.records": "a.*.rows"}, "lists.all.records", "rest.bad-path"),
+        ({"record.id": "ids.*"}, "record.id", "rest.bad-path"),
+        ({"record.id": ""}, "record.id", "rest.bad-path"),
+        ({"record.id": {"at": ""}}, "record.id.at", "rest.bad-path"),
+        ({"record.modified": {"at": "x.*"}}, "record.modified.at", "rest.bad-path"),
+        ({"record.successors": {"deal": "deals.*"}}, "record.successors.deal", "rest.bad-path"),
+        ({"lists.all.page.next": "n.@keys"}, "lists.all.page.next", "rest.bad-path"),
+        ({"lists.all.page.next": {"cookie": "n"}}, "lists.all.page.next.cookie", "rest.contradiction"),
+        ({"limits": {"day_left": {"cookie": "n"}}}, "limits.day_left.cookie", "rest.contradiction"),
+        (hook(event={"cookie": "n"}), "webhook.event.cookie", "rest.contradiction"),
+        (hook(dedupe={"cookie": "n"}), "webhook.dedupe.cookie", "rest.contradiction"),
+        # tests that say nothing
+        ({"record.states": {"archived": {}}}, "record.states.archived", "rest.contradiction"),
+        ({"record.states": {"archived": {"x": {}}}}, "record.states.archived.x", "rest.contradiction"),
+        ({"record.states": {"archived": {"x": []}}}, "record.states.archived.x", "rest.contradiction"),
+        ({"record.states": {"archived": {"x": {"has": []}}}}, "record.states.archived.x", "rest.contradiction"),
+        ({"record.states": {"archived": {"x": {"has": ["a", ""]}}}}, "record.states.archived.x", "rest.contradiction"),
+        ({"record.states": {"archived": {"x": {"not": []}}}}, "record.states.archived.x", "rest.contradiction"),
+        ({"record.states": {"archived": {"x": {"present": False, "not": 1}}}}, "record.states.archived.x", "rest.contradiction"),
+        ({"write.create.adopted": {}}, "write.create.adopted", "rest.contradiction"),
+        (further(when={"status": {}}), "write.calls.0.when.status", "rest.contradiction"),
+        # rules and waits that do nothing, or everything
+        (rules({"when": {"status": 200}, "means": "unknown"}), "failures.0.when", "rest.contradiction"),
+        (rules(TWICE, TWICE), "failures.1", "rest.unreachable"),
+        ({**rules({"when": {"status": 400}, "means": "expired"}), **OFFSETS}, "failures.0.means", "rest.contradiction"),
+        (rules({"when": {"status": 400}, "means": "bisect"}), "failures.0.means", "rest.contradiction"),
+        (rules({"when": {"status": 400}, "means": "busy", "wait": {}}), "failures.0.wait", "rest.contradiction"),
+        ({"limits": {"wait": {"unit": "ms"}}}, "limits.wait", "rest.contradiction"),
+        # words about pages that do nothing
+        ({**OFFSETS, "lists.all.page": {"by": "offset", "first": 0}}, "lists.all.page.first", "rest.contradiction"),
+        ({"lists.all.page": {**CURSOR, "total": "t"}}, "lists.all.page.total", "rest.contradiction"),
+        ({"lists.all.query": {"a": "{after}"}, "lists.all.page": {"by": "id", "next": "n"}},
+         "lists.all.page.next", "rest.contradiction"),
+        ({"lists.all.query": {}, "lists.all.page": {"by": "none", "more": "m"}}, "lists.all.page.more", "rest.contradiction"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_found_at_its_place(changes: dict[str, Any], at: str, code: str) -> None:
@@ -203,6 +255,61 @@ def test_a_mistake_is_found_at_its_place(changes: dict[str, Any], at: str, code:
     assert told[0].message
     assert told[0].remedy
     assert code in FINDINGS
+
+
+LOGIN = {"path": "/in", "body": {"p": "{secret.password}"}, "token": "t"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "at", "code"),
+    [
+        ({"record.options": {"Nmae": {}}}, "record.options.Nmae", "config.unknown-key"),
+        (further(when={"stauts": "won"}), "write.calls.0.when.stauts", "config.unknown-key"),
+        (further(takes=["stauts"]), "write.calls.0.takes.0", "config.bad-value"),
+        ({"write.update.body": {"n": "{field.nome}"}}, "write.update.body.n", "rest.unknown-variable"),
+        (bulk(item=["{id}", "{field.nome}"]), "write.batch.update.item.1", "rest.unknown-variable"),
+        ({"sign_in": {"token": {"value": "{secret.tokne}"}}}, "sign_in.token.value", "rest.unknown-variable"),
+        ({"sign_in": {"login": {**LOGIN, "body": {"p": "{secret.pasword}"}}}}, "sign_in.login.body.p", "rest.unknown-variable"),
+        ({"sign_in": {"login": {**LOGIN, "body": {"p": "x"}}}}, "sign_in.login", "rest.contradiction"),
+    ],
+)  # fmt: skip
+def test_a_name_that_nobody_gives_is_found_where_the_names_are_known(
+    changes: dict[str, Any], at: str, code: str
+) -> None:
+    """Secrets by the file's credentials, CRM fields by its mapping; our key may be described too."""
+    kind = "login" if "login" in changes.get("sign_in", {}) else "token"
+    given = ["token"] if kind == "token" else ["username", "password"]
+    told = list(lint(declared(changes), kind, given, ["name", "status"]))
+    assert [(".".join(map(str, one.path)), one.code) for one in told] == [(at, code)]
+    assert told[0].remedy
+    if code != "rest.contradiction":
+        assert not list(lint(declared(changes), kind))
+    assert not list(
+        lint(declared({"record.options": {"name": {}, "ours": {}}}), "token", ["token"], ["name", "status"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        ({"sign_in": {"basic": {"user": "x"}}}, "there are no keys here"),
+        ({"sign_in": {"client_credentials": {"path": "https://id.example/token"}}}, "`connection.sign_in_address`"),
+        ({"read.one.path": "https://crm.example/leads/{id}"}, "`connection.address`"),
+        ({"read.one.path": "leads/{id}"}, "begin it with a /"),
+    ],
+)
+def test_a_remedy_says_what_to_do(changes: dict[str, Any], remedy: str) -> None:
+    """Never "use one of" nothing, nor a pattern for what has a place of its own."""
+    assert remedy in next(lint(declared(changes), "")).remedy
+
+
+def test_a_file_is_held_against_its_own_names() -> None:
+    """The mapping and the credentials of a tenant's file are those that its declaration may name."""
+    text = (Path(__file__).parents[2] / "contract" / "declared" / "miserly.yaml").read_text(encoding="utf-8")
+    broken = text.replace("Tel: {read: Person.Tel", "Telly: {read: Person.Tel", 1)
+    _, told = tenants.parse(broken.encode(), "miserly.yaml", CATALOGUE, secrets=False)
+    assert [one.code for one in told] == ["config.unknown-key"]
+    assert "Tel" in told[0].remedy
 
 
 def test_mistakes_of_several_sections_are_told_together() -> None:

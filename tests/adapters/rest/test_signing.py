@@ -51,8 +51,10 @@ def test_a_static_token_and_a_basic_sign_in_need_no_call() -> None:
         refused, _ = sign_in({"token": {}}, secrets)
         assert isinstance(refused, SignInRefused)
         assert "two" not in repr(refused)
-    refused, _ = sign_in({"basic": {}}, {"username": "ada"})
-    assert refused == SignInRefused(code="secret-missing", remedy="give the secret 'password' under `credentials`")
+    signed, _ = sign_in({"basic": {}}, {"username": "key"})
+    assert signed.headers == (("authorization", "Basic " + base64.b64encode(b"key:").decode()),)
+    refused, _ = sign_in({"basic": {}}, {"password": "x"})
+    assert refused == SignInRefused(code="secret-missing", remedy="give the secret 'username' under `credentials`")
 
 
 @pytest.mark.parametrize("client", ["body", "basic"])

@@ -458,10 +458,10 @@ def test_a_record_that_is_not_there(answer: Reply) -> None:
 def test_a_read_by_id_believes_no_answer_about_somebody_else() -> None:
     """A CRM that does not heed the id shows its list: our row counts; without it nothing is proven, least of all a merge."""
     trial = adapter({"read.one": {"path": "/leads", "query": {"id": "{id}"}, "record": "rows"}})
-    (record,), _ = hold(trial.read([Ref(id="r2")]), reply({"rows": [row(1), row(2)]}))
-    assert (record.id, record.state) == ("r2", LeadState.LIVE)
-    (record,), _ = hold(trial.read([Ref(id="r2")]), reply({"rows": []}))
-    assert record.state is LeadState.GONE
+    records, _ = hold(trial.read([Ref(id="r2")]), reply({"rows": [row(1), row(2)]}))
+    assert [(record.id, record.state) for record in records] == [("r2", LeadState.LIVE)]
+    records, _ = hold(trial.read([Ref(id="r2")]), reply({"rows": []}))
+    assert [record.state for record in records] == [LeadState.GONE]
     for rows in ([row(1), row(3)], [row(1)]):
         with pytest.raises(CrmUnavailable) as fault:
             hold(trial.read([Ref(id="r2")]), reply({"rows": rows}))
@@ -472,8 +472,8 @@ def test_a_write_believes_no_answer_about_somebody_else() -> None:
     """A new record is the only one in its answer; a changed one is the one with our id, wherever it stands in it."""
     trial = adapter({"write.create.record": "rows", "write.update.record": "rows"})
     several = {"rows": [row(1), row(2)]}
-    (outcome,), _ = hold(trial.push([write(3, {"name": "A"})]), reply(several))
-    assert isinstance(outcome, Unknown)
-    (outcome,), _ = hold(trial.push([write(2, {"name": "A"}, "r2")]), reply(several))
-    assert isinstance(outcome, Accepted)
-    assert outcome.crm_id == "r2"
+    outcomes, _ = hold(trial.push([write(3, {"name": "A"})]), reply(several))
+    assert isinstance(outcomes[0], Unknown)
+    outcomes, _ = hold(trial.push([write(2, {"name": "A"}, "r2")]), reply(several))
+    assert isinstance(outcomes[0], Accepted)
+    assert outcomes[0].crm_id == "r2"
