@@ -25,6 +25,10 @@ class AccountObserver(Protocol):
         """What came of a page of ``feed`` is in the ledger; ``unchanged`` records besides those of the book were as before."""
         ...
 
+    def unsettled(self, feed: str) -> None:
+        """A sweep over ``feed`` was ended though no two of its passes agreed: it may lack records until the next one."""
+        ...
+
     def took(self, step: Step, seconds: float) -> None:
         """A step has ended, well or not."""
         ...
@@ -65,6 +69,9 @@ class Nobody:
         """Not heard."""
 
     def saw(self, feed: str, book: Book, unchanged: int) -> None:
+        """Not heard."""
+
+    def unsettled(self, feed: str) -> None:
         """Not heard."""
 
     def intents(self, result: IntentResult, number: int, reason: Reason | None = None) -> None:

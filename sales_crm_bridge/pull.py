@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 NOTICES = "notices"
 """Where a feed is named: what came of reading the records that webhooks hint at."""
 
+UNSETTLED = "sweep.unsettled"
+
 
 class Puller:
     """Walks the feeds of one connection. Make one per lease; ``step`` does the next thing that is due."""
@@ -346,8 +348,10 @@ class Puller:
         trace = self._span.context
         rows = desk.scribe.leads(book.drafts, run_id=desk.scribe.run_id(run), now_us=now_us, trace=trace)
         facts = None
+        unsettled = finished and walks.unsettled(walk, after)
         if finished:
-            run = msgspec.structs.replace(run, state="completed", finished_us=now_us)
+            code = UNSETTLED if unsettled else run.code
+            run = msgspec.structs.replace(run, state="completed", finished_us=now_us, code=code)
             facts = self._facts + 1
             rows.append(desk.scribe.sync_completed(run, walk, version=facts, lag_us=self._lag_us(after), now_us=now_us))
             after = walks.end(walk, after, now_us)
@@ -366,6 +370,10 @@ class Puller:
         desk.observer.saw(walk.name, book, len(seen) if read else 0)
         self._standings[walk.name] = after
         self._runs[walk.name] = run
+        if unsettled:
+            desk.observer.unsettled(walk.name)
+            extra = {"event": UNSETTLED, "tenant": desk.tenant, "feed": walk.name, "passes": walks.PASSES_MAX}
+            log.warning("a sweep ends though its passes do not agree: the list moves too fast", extra=extra)
         if facts is not None:
             self._facts = facts
             await self._tell_gaps()

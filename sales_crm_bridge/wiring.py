@@ -116,7 +116,7 @@ def catalogue() -> Catalogue:
 def adapter_of(tenant: Tenant) -> CrmAdapter:
     """The tenant's adapter, made for its options and the CRM fields that its mapping reads."""
     connection = tenant.connection
-    return CATALOGUE[connection.adapter].make(connection.options, tenant.mapping.crm_fields)
+    return CATALOGUE[connection.adapter].make(connection.options, tenant.mapping.crm_fields, connection.address)
 
 
 class Crew:

@@ -51,6 +51,7 @@ class CatalogueEntry:
     the credentials must allow, and for what. ``options``: the model of its settings; ``build`` makes an adapter of them and of the
     CRM fields that the mapping reads. ``lint``: finds what is wrong with options that are more than flat settings, knowing the kind
     of credentials ("" unknown), the names of their secrets, and what the mapping calls the CRM's fields (None unknown).
+    ``placed``: the settings, completed by what follows from the connection's address.
     """
 
     name: str
@@ -62,6 +63,7 @@ class CatalogueEntry:
     rights: tuple[tuple[str, str], ...]
     options: type[msgspec.Struct]
     build: Callable[[Any, Sequence[str]], CrmAdapter]
+    placed: Callable[[Any, str], Any] | None = None
     lint: (
         Callable[[Mapping[str, object], str, Collection[str] | None, Collection[str] | None], Iterable[rest.Mistake]]
         | None
@@ -113,9 +115,10 @@ class CatalogueEntry:
             if field.required and name not in options:
                 yield OptionProblem(path=(), message=f"option '{name}' is missing", remedy=f"give '{name}'")
 
-    def make(self, options: Mapping[str, object], crm_fields: Sequence[str]) -> CrmAdapter:
-        """An adapter for one connection. Raises ``msgspec.ValidationError`` for options that have problems."""
-        return self.build(msgspec.convert(dict(options), self.options), crm_fields)
+    def make(self, options: Mapping[str, object], crm_fields: Sequence[str], address: str = "") -> CrmAdapter:
+        """An adapter for one connection at ``address``. Raises ``msgspec.ValidationError`` for options that have problems."""
+        given = msgspec.convert(dict(options), self.options)
+        return self.build(given if self.placed is None else self.placed(given, address), crm_fields)
 
 
 def _written_out(schema: Any, parts: Mapping[str, Any]) -> Any:
@@ -201,6 +204,7 @@ _ENTRIES = (
         ),
         options=rest.Options,
         build=rest.Rest,
+        placed=rest.placed,
         lint=rest.lint,
     ),
 )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PASSES_MAX = 5
-"""Passes of one sweep over a list that drifts: where others write all the time, no two ever agree. The next sweep goes on."""
+"""Passes of one sweep over a list that drifts: where others write all the time, no two ever agree. It ends ``unsettled``; the next
+sweep goes on."""
 
 BACKOFF_START_US = 1_000_000
 BACKOFF_MAX_US = 15 * 60 * 1_000_000
@@ -185,6 +186,11 @@ def another_pass(walk: Walk, standing: Standing) -> Standing | None:
     return msgspec.structs.replace(
         standing, position=Cursor(), absent=None, passes=standing.passes + 1, differs=False, failures=0
     )
+
+
+def unsettled(walk: Walk, standing: Standing) -> bool:
+    """Whether a sweep that now ends has been given up: its last pass, too, was another than the ones before it."""
+    return walk.feed.drifts and standing.differs
 
 
 def end(walk: Walk, standing: Standing, now_us: int) -> Standing:

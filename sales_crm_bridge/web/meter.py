@@ -33,6 +33,7 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "command_outcomes": ("Tries of commands, by what came of them.", ("tenant", "connection", "outcome", "category")),
     "records": ("Records of the CRM looked at, by what they meant.", ("tenant", "connection", "feed", "result")),
+    "sweeps_unsettled": ("Sweeps ended though no two of their passes agreed.", ("tenant", "connection", "feed")),
     "facts": ("Facts that left the outbox.", ("result",)),
     "calls": ("Calls of the command service, by how they ended.", ("method", "status")),
     "webhook_deliveries": (
@@ -145,6 +146,10 @@ class AccountMeter:
         }
         for result, number in numbers.items():
             self._meter.count("records", (*self._account, feed, result), number)
+
+    def unsettled(self, feed: str) -> None:
+        """See ``observer.AccountObserver``."""
+        self._meter.count("sweeps_unsettled", (*self._account, feed))
 
     def took(self, step: Step, seconds: float) -> None:
         """See ``observer.AccountObserver``."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
 
 from sales_crm_adapters.rest.answers import Answers
 from sales_crm_adapters.rest.batches import Batches
@@ -41,7 +44,19 @@ from sales_crm_bridge.ports import Talk
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Mistake", "Options", "Rest", "lint"]
+__all__ = ["Mistake", "Options", "Rest", "lint", "placed"]
+
+
+def placed(options: Options, address: str) -> Options:
+    """The declaration of a CRM at ``address``: links to next pages begin with the path of that, unless ``strip`` says otherwise."""
+    path = urlsplit(address).path.rstrip("/")
+    lists = options.lists
+    changed = {
+        name: msgspec.structs.replace(listing, page=msgspec.structs.replace(listing.page, strip=path))
+        for name in lists.__struct_fields__
+        if (listing := getattr(lists, name)) is not None and listing.page.by == "link" and not listing.page.strip
+    }
+    return msgspec.structs.replace(options, lists=msgspec.structs.replace(lists, **changed))
 
 
 class Rest:

@@ -95,7 +95,11 @@ class PagePart(Part, frozen=True, kw_only=True):
         False
     )
     strip: Annotated[
-        str, Meta(max_length=200, description="What the paths of links begin with that the address has already.")
+        str,
+        Meta(
+            max_length=200,
+            description="What the paths of links begin with that the address has already; without it the path of the address.",
+        ),
     ] = ""
 
 

@@ -26,7 +26,8 @@ def below(link: str, strip: str) -> str:
         parts = urlsplit(link)
     except ValueError:
         return ""
-    path = parts.path.removeprefix(strip) if strip else parts.path
+    path, front = parts.path, strip.rstrip("/")
+    path = path.removeprefix(front) if path.startswith(f"{front}/") else path
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path or "\\" in path:
         return ""
     return f"{path}?{parts.query}" if parts.query else path
