@@ -31,9 +31,12 @@ from sales_crm_bridge.world import WallClock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sales_crm_bridge.model import Account
     from sales_crm_bridge.ports import Ledger
     from sales_crm_bridge.settings import Reading, Settings
     from sales_crm_bridge.tenants import Tenant
+
+UNVERIFIED = "not verified: the CRM is not asked whose account it is (a declared one: `check.account`)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +157,7 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
         account = await rim.converse(adapter.check(), purpose="check")
         skew_s = (rim.crm_now_us() - clock.now_us()) / 1e6
         lines += [
-            ("account", f"{account.account_id} {account.name}".strip()),
+            ("account", whose(account)),
             ("time zone", account.time_zone),
             ("clock skew", f"{skew_s:+.0f} s"),
             ("calls left today", "not said" if account.calls_left_day is None else str(account.calls_left_day)),
@@ -169,6 +172,11 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
         return lines, findings
     finally:
         await rim.close()
+
+
+def whose(account: Account) -> str:
+    """Whose account it is, in words; nobody can tell a wrong one from an account that says nothing of itself."""
+    return f"{account.account_id} {account.name}".strip() if account.account_id else UNVERIFIED
 
 
 def _finding_of(fault: BridgeError, where: str) -> Finding:

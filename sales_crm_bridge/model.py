@@ -86,6 +86,7 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
 
     ``path`` starts with ``/``. ``body`` is sent as it is, with ``content_type``. ``budget`` names the CRM's limit that the
     call draws on when the CRM counts some calls apart (HubSpot's search); the adapter's capabilities list the names.
+    ``shows``: what the right is for that a refusal of this call shows to be missing, in words for people ("" none in particular).
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -96,6 +97,7 @@ class HttpCall(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     content_type: str = "application/json"
     budget: str = ""
+    shows: str = ""
 
 
 Call = HttpCall  # a closed union: a CRM with a change stream adds StreamCall

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from sales_crm_bridge import operate, wiring
-from sales_crm_bridge.errors import EXIT_OK, BridgeError, ConfigError, ConnectionStopped, EnvironmentFault, RuntimeFault, one_exit_code
+from sales_crm_bridge.errors import (
+    EXIT_OK,
+    BridgeError,
+    ConfigError,
+    ConnectionStopped,
+    EnvironmentFault,
+    RuntimeFault,
+    one_exit_code,
+)
 from sales_crm_bridge.keeper import Keeper
 from sales_crm_bridge.relay import Relay
 from sales_crm_bridge.roster import Roster

@@ -293,7 +293,8 @@ class Caller:
                 late = self._away("sign-in.stale", "the token is not accepted", self._clock.now_us())
                 return Miss(fault=late, wait_s=0.0, counted=False)
             case Stop(code=code, message=message, remedy=remedy):
-                return Miss(fault=self._stop(code, message, remedy))
+                needed = f"; needed for: {job.call.shows}" if job.call.shows else ""
+                return Miss(fault=self._stop(code, message + needed, remedy))
             case _:
                 assert_never(verdict)
 

@@ -10,15 +10,17 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sales_crm_bridge import checkup
-from sales_crm_bridge.checkup import CheckReport
+from sales_crm_bridge.checkup import CheckReport, whose
 from sales_crm_bridge.errors import Finding, Place
 from sales_crm_bridge.kafka.embedded import EmbeddedKafka
+from sales_crm_bridge.model import Account
 from sales_crm_bridge.sandbox import SandboxApp, serve
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from sales_crm_bridge.settings import read
@@ -364,3 +366,10 @@ async def test_run_drains_on_sigterm_within_its_limit(tmp_path: Path, portal: Po
         report = json.loads(said)
         assert report["processes"] == []
         assert report["connections"][0]["holder"] == ""
+
+
+def test_an_account_that_is_not_asked_for_is_called_unverified() -> None:
+    """A declaration without ``check.account``: the file's account stands there unproven, and the check says so."""
+    unknown = Account(account_id="", name="harbour", time_zone="UTC", fields={})
+    assert whose(unknown).startswith("not verified")
+    assert whose(replace(unknown, account_id="1")) == "1 harbour"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -185,6 +186,16 @@ def test_a_stop_before_anything_was_written_is_raised_and_no_write_took_effect()
             await world.rim.converse(one_by_one(get(), post()), purpose="push")
         assert (caught.value.code, caught.value.remedy) == ("MISSING_SCOPES", "grant it")
         assert [seen.method for seen in world.far.seen] == ["GET"]
+
+    play(scene, Script((403, {}, b"")))
+
+
+def test_a_stop_names_what_the_call_shows_to_be_missing() -> None:
+    """A call that is made to find out about a right says which one, and the operator reads it."""
+
+    async def scene(world: World) -> None:
+        with pytest.raises(ConnectionStopped, match="needed for: read leads"):
+            await world.rim.converse(one_by_one(msgspec.structs.replace(get(), shows="read leads")), purpose="check")
 
     play(scene, Script((403, {}, b"")))
 

@@ -96,13 +96,17 @@ class FieldsCall(Request, frozen=True, kw_only=True):
 class Right(Request, frozen=True, kw_only=True, rename={"for_": "for"}):
     """A reading request that only works with a right."""
 
-    for_: Annotated[str, Meta(min_length=1, max_length=100, description="What the right is needed for.")]
+    for_: Annotated[
+        str, Meta(min_length=1, max_length=100, description="What the right is needed for; a refusal names it.")
+    ]
 
 
 class CheckPart(Part, frozen=True, kw_only=True):
     """How the bridge finds out who it is, what there is, and what it may."""
 
-    account: Annotated[AccountCall | None, Meta(description="Who we are.")] = None
+    account: Annotated[
+        AccountCall | None, Meta(description="Who we are; without it a sign-in to a wrong account is not found out.")
+    ] = None
     fields: Annotated[FieldsCall | None, Meta(description="The CRM's fields.")] = None
     rights: Annotated[list[Right], Meta(description="Requests that show a right.")] = msgspec.field(
         default_factory=list

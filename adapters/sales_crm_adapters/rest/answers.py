@@ -171,11 +171,12 @@ class Answers:
         """A value that looks like a code, safe to log; else ""."""
         return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
 
-    def unavailable(self, reply: HttpReply, what: str = "unreadable") -> CrmUnavailable:
-        """An answer that a reading talk can do nothing with."""
+    def unavailable(self, reply: HttpReply, what: str = "unreadable", doing: str = "") -> CrmUnavailable:
+        """An answer that a reading talk can do nothing with; ``doing``: what was asked, where that is not plain."""
+        told = f"{what}, {doing}" if doing else what
         return CrmUnavailable(
             f"rest.{what}",
-            f"{self._crm} answered {reply.status} in a form that cannot be used ({what})",
+            f"{self._crm} answered {reply.status} in a form that cannot be used ({told})",
             retry_at_us=reply.answered_us + LATER_US,
             remedy="compare the answer with the declaration under connection.options; it is tried again by itself",
         )

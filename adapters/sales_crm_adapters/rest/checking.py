@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from sales_crm_adapters.rest.about_us import Right
 from sales_crm_adapters.rest.answers import UNREADABLE, id_text, parsed
 from sales_crm_adapters.rest.checks import Checks
@@ -43,15 +45,24 @@ class Checker:
         """See ``ports.CrmAdapter.check``."""
         if not self._asked:
             yield from self._feeds.pull(self._feeds.feeds[0], Cursor(), 1)
-        calls = tuple(call.call({"names": self._records.names}) for call in self._calls)
+        made = [call.call({"names": self._records.names}) for call in self._calls]
+        calls = tuple(
+            msgspec.structs.replace(call, shows=asked.for_) if isinstance(asked, Right) else call
+            for asked, call in zip(self._asked, made, strict=True)
+        )
         replies = (yield calls) if calls else ()
         bodies: dict[int, Any] = {}
+        missing: list[str] = []
         for asked, reply in zip(self._asked, replies, strict=True):
             assert isinstance(reply, HttpReply)
             body = parsed(reply.body)
             legible = isinstance(asked, Right) or body is not UNREADABLE
-            if self._answers.meaning(reply).means != "ok" or not legible:
-                raise self._answers.unavailable(reply, "check-refused")
+            means = self._answers.meaning(reply).means
+            if isinstance(asked, Right) and means in ("forbidden", "permission"):
+                missing.append(asked.for_)
+            elif means != "ok" or not legible:
+                doing = f"asked for a right: {asked.for_}" if isinstance(asked, Right) else ""
+                raise self._answers.unavailable(reply, "check-refused", doing)
             bodies[id(asked)] = (body, reply)
         account_id, name, zone = "", self._options.crm, "UTC"
         account = self._options.check.account
@@ -77,6 +88,7 @@ class Checker:
             name=name,
             time_zone=zone,
             fields=fields,
+            missing=tuple(missing),
             problems=problems,
             calls_per_day=self._options.limits.per_day,
         )

@@ -447,3 +447,15 @@ def test_a_field_for_our_key_that_the_crm_does_not_have_is_a_problem(
     account, _ = hold(trial.check(), reply([{"name": name} for name in names]))
     assert [code for code, _, _ in account.problems] == told
     assert all("`record.key`" in said and remedy for _, said, remedy in account.problems)
+
+
+def test_a_right_that_is_missing_is_named() -> None:
+    """By what the declaration says that it is for: refused for this call alone, by a stop of the connection, or in another way."""
+    rights = [{"path": "/a", "for": "read leads"}, {"path": "/b", "for": "read notes"}]
+    changes = {"check": {"rights": rights}, "failures": [{"when": {"status": 403}, "means": "forbidden"}]}
+    account, calls = hold(adapter(changes).check(), reply({}), reply({}, 403))
+    assert account.missing == ("read notes",)
+    assert [call.shows for call in calls] == ["read leads", "read notes"]
+    with pytest.raises(CrmUnavailable, match="read leads") as fault:
+        hold(adapter({"check": {"rights": rights}}).check(), reply({}, 400), reply({}))
+    assert fault.value.code == "rest.check-refused"

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from sales_crm_adapters.rest import lint
 from sales_crm_adapters.rest.batches import together
 
 from sales_crm_bridge.errors import CrmUnavailable
@@ -23,7 +24,7 @@ from sales_crm_bridge.model import (
     Write,
 )
 from sales_crm_bridge.ports import Talk
-from tests.adapters.rest.kit import ANSWERED_US, LOST, TURNED_AWAY, adapter, hold, reply, row, write
+from tests.adapters.rest.kit import ANSWERED_US, FIELDS, LOST, TURNED_AWAY, adapter, declared, hold, reply, row, write
 
 TAKEN = {
     "failures": [{"when": {"status": 409}, "means": "duplicate", "code": "code", "other": "holder", "fields": "field"}]
@@ -477,3 +478,17 @@ def test_a_write_believes_no_answer_about_somebody_else() -> None:
     outcomes, _ = hold(trial.push([write(2, {"name": "A"}, "r2")]), reply(several))
     assert isinstance(outcomes[0], Accepted)
     assert outcomes[0].crm_id == "r2"
+
+
+def test_what_means_deleting_is_declared_as_a_further_request() -> None:
+    """No command deletes; where a tenant's mapping says that a status is a deletion, DELETE carries it out, and nothing else."""
+    gone_away = {
+        "when": {"status": "lost"},
+        "takes": ["status"],
+        "call": {"method": "DELETE", "path": "/leads/{id}"},
+    }
+    trial = adapter({"write.calls": [gone_away]})
+    outcomes, calls = hold(trial.push([write(1, {"status": "lost"}, "r1")]), reply(b"", 204))
+    assert [(call.method, call.path, call.body) for call in calls] == [("DELETE", "/leads/r1", b"")]
+    assert isinstance(outcomes[0], Accepted)
+    assert not list(lint(declared({"write.calls": [gone_away]}), "token", None, FIELDS))
