@@ -7,6 +7,7 @@ step at all the whole. A path that leads nowhere finds nothing; it is never an e
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -134,10 +135,7 @@ class Shape:
         self._decode: Callable[[bytes | msgspec.Raw], Any] = decoder.decode
         getters = {name: _getter(root, path[: heads[name]], path, types) for name, path in wanted.items()}
         self._getters = tuple(getters.items())
-        self.root = types.get(id(root))
-        self._plain = {
-            path[0]: f"f{at}" for at, step in enumerate(root.below) for path in wanted.values() if path == (step,)
-        }
+        self._root, self._types = root, types
 
     def read(self, text: bytes | msgspec.Raw) -> dict[str, Any]:
         """What each path finds, ``MISSING`` included. Raises ``msgspec.MsgspecError`` or ``UnicodeDecodeError`` for no JSON."""
@@ -148,13 +146,57 @@ class Shape:
         """The way to what one path finds in a decoded text (see ``decoded``)."""
         return dict(self._getters)[name]
 
-    def attribute(self, path: Path) -> str | None:
-        """Where a ``decoded`` text of the kind ``root`` holds what this path finds; None where that takes more than one step."""
-        return self._plain.get(path[0]) if len(path) == 1 else None
+    def bundle(self, wanted: Mapping[str, Path]) -> list[Bundle]:
+        """What paths find that end in members of one structure, together; what no structure holds is left out."""
+        together: dict[Path, dict[str, str]] = {}
+        for name, path in wanted.items():
+            node = _below(self._root, path[:-1]) if path else None
+            if node is not None and id(node) in self._types and path[-1] in node.below and node.below[path[-1]].whole:
+                together.setdefault(path[:-1], {})[name] = f"f{list(node.below).index(path[-1])}"
+        return [Bundle(self._chain(path), members) for path, members in together.items()]
+
+    def _chain(self, path: Path) -> tuple[tuple[type[msgspec.Struct], str], ...]:
+        """The structures that lead to the one at ``path``, each with the attribute to go on by; "" at the last."""
+        node, chain = self._root, []
+        for step in path:
+            chain.append((self._types[id(node)], f"f{list(node.below).index(step)}"))
+            node = node.below[step]
+        return (*chain, (self._types[id(node)], ""))
 
     def decoded(self, text: bytes | msgspec.Raw) -> Any:
         """The text, decoded as far as it is wanted."""
         return self._decode(text)
+
+
+class Bundle:
+    """Some members of one structure: their ``names``, and their values at once.
+
+    The twin of as many readers, for the many fields of a record: they are taken without a call for each.
+    """
+
+    def __init__(self, chain: tuple[tuple[type[msgspec.Struct], str], ...], members: Mapping[str, str]) -> None:
+        self.names = tuple(members)
+        self._way = chain[:-1]
+        self._kind = chain[-1][0]
+        attributes = tuple(members.values())
+        # With one name alone an attrgetter gives no tuple.
+        self._values: Callable[[Any], tuple[Any, ...]] = attrgetter(*attributes, attributes[0])
+
+    def values(self, decoded: Any) -> tuple[Any, ...]:
+        """The values in the order of ``names`` (``MISSING`` where there is none), and one more; () where another thing stands."""
+        for kind, name in self._way:
+            if type(decoded) is not kind:
+                return ()
+            decoded = getattr(decoded, name)
+        return self._values(decoded) if type(decoded) is self._kind else ()
+
+
+def _below(node: _Node, path: Path) -> _Node | None:
+    for step in path:
+        if step not in node.below or node.whole:
+            return None
+        node = node.below[step]
+    return None if node.whole else node
 
 
 def _type_of(node: _Node, types: dict[int, type[msgspec.Struct]]) -> Any:

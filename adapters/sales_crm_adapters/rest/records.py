@@ -17,7 +17,7 @@ from sales_crm_adapters.rest.times import TimeForm
 from sales_crm_bridge.model import LeadState, Raw, Record, Scalar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from sales_crm_adapters.rest.about_records import RecordPart, RemovedList
     from sales_crm_adapters.rest.notions import Steps
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 REMOVED = b'["removed",'
 """What a row of a list of removed records begins with where it is no whole record; no record does."""
+
+
+_TEXTS = frozenset({str, type(None)})
+NAME = ("id", "modified", "version")
+"""What a record is known by."""
 
 
 class BadRecord(ValueError):
@@ -48,7 +53,8 @@ class Records:
         self._url = Template(part.url) if part.url else None
         head = self._head_paths(part)
         self._head = Shape(head)
-        self._id = self._head.reader("id")
+        self._versioned = part.version is not None
+        self._heads = [self._head.reader(name) if name in head else _nowhere for name in NAME]
         wanted = dict(head)
         wanted |= {f"field.{name}": (*self._prefix, *field.path) for name, field in self.fields.items()}
         wanted |= {"created": self._created[0]} if self._created else {}
@@ -68,16 +74,18 @@ class Records:
         wanted |= {name: path_of(name.split(".", 2)[2]) for _, checks in self._states for name, _ in checks}
         self._whole = Shape(wanted)
         self._get = {name: self._whole.reader(name) for name in wanted}
-        self._named = [(name, self._get[name]) for name in head]
-        # Most fields stand at the top of a record and are texts: they are taken as they are, without a call for each.
+        self._named = [self._get.get(name, _nowhere) for name in NAME]
+        # Most fields stand side by side in one structure and are texts: those are taken as they are, without a call for each.
         places = {name: (*self._prefix, *field.path) for name, field in self.fields.items()}
-        direct = {name: attr for name, place in places.items() if (attr := self._whole.attribute(place)) is not None}
-        self._direct = [(name, attr, self.fields[name]) for name, attr in direct.items()]
+        self._bundles = self._whole.bundle(places)
+        bundled = {name for bundle in self._bundles for name in bundle.names}
         self._others = [
             (name, self._get[f"field.{name}"], field.scalar)
             for name, field in self.fields.items()
-            if name not in direct
+            if name not in bundled
         ]
+        empty = [field.empty_texts for field in self.fields.values()]
+        self._empty_texts = frozenset[object]().union(*empty)
         self._removed = _Rows(removed, part) if removed is not None and removed.record is not None else None
         self.removed_state = LeadState.GONE if removed is not None and removed.state == "gone" else LeadState.ARCHIVED
         names = [path[0] for path in wanted.values() if path]
@@ -96,28 +104,27 @@ class Records:
         """A record of a page. Raises ``BadRecord``, or ``msgspec.MsgspecError``, for what is none."""
         if removed and self._removed is not None:
             return self._removed.raw(text)
-        told = self._head.read(text)
-        crm_id, version, modified_us = self._name(told)
+        told = self._head.decoded(text)
+        crm_id, version, modified_us = self._name(*[fetch(told) for fetch in self._heads])
         if removed:
             return Raw(crm_id, f"removed:{version}", modified_us, REMOVED + bytes(text) + b"]")
         return Raw(crm_id, version, modified_us, bytes(text))
 
-    def _name(self, told: Mapping[str, Any]) -> tuple[str, str, int]:
+    def _name(self, crm_id: Any, written: Any, told_version: Any) -> tuple[str, str, int]:
         """Id, version and modified time."""
-        crm_id = id_text(told["id"])
-        if not crm_id:
+        name = id_text(crm_id)
+        if not name:
             raise BadRecord("a record has no id")
         modified_us = 0
-        written = told.get("modified")
         if self._modified and written is not MISSING and written is not None:
             modified_us = self._modified[1].read(written)
-        version = told.get("version", written)
-        return crm_id, "" if version is MISSING or version is None else plain(version), modified_us
+        version = told_version if self._versioned else written
+        return name, "" if version is MISSING or version is None else plain(version), modified_us
 
     def decode(self, raw: Raw) -> Record:
         """The record of a page's raw one."""
         if not raw.data.startswith(REMOVED):
-            return self.record(raw.data)
+            return self._record(self._whole.decoded(raw.data), raw.id, raw.version, raw.modified_us)
         if self._removed is not None:
             return Record(
                 id=raw.id, version=raw.version, modified_us=raw.modified_us, fields={}, state=self.removed_state
@@ -128,8 +135,10 @@ class Records:
     def record(self, text: bytes | msgspec.Raw) -> Record:
         """A whole record. Raises as ``raw`` does."""
         told = self._whole.decoded(text)
+        return self._record(told, *self._name(*[fetch(told) for fetch in self._named]))
+
+    def _record(self, told: Any, crm_id: str, version: str, modified_us: int) -> Record:
         get = self._get
-        crm_id, version, modified_us = self._name({name: fetch(told) for name, fetch in self._named})
         state = self._state(told)
         key = get["key"](told) if "key" in get else ""
         into = id_text(get["into"](told)) if "into" in get else ""
@@ -149,12 +158,15 @@ class Records:
 
     def _values(self, told: Any) -> dict[str, Scalar]:
         fields: dict[str, Scalar] = {}
-        if type(told) is self._whole.root:
-            for name, attr, field in self._direct:
-                value = getattr(told, attr)
-                fields[name] = value if type(value) is str and value not in field.empty_texts else field.scalar(value)
-        else:
-            fields = dict.fromkeys(name for name, _, _ in self._direct)
+        for bundle in self._bundles:
+            values = bundle.values(told)
+            if not values:
+                fields.update(dict.fromkeys(bundle.names))
+            elif _TEXTS.issuperset(map(type, values)) and self._empty_texts.isdisjoint(values):
+                fields.update(zip(bundle.names, values, strict=False))
+            else:
+                for name, value in zip(bundle.names, values, strict=False):
+                    fields[name] = self.fields[name].scalar(value)
         for name, fetch, scalar in self._others:
             fields[name] = scalar(fetch(told))
         return fields
@@ -257,6 +269,10 @@ def key_within(part: RecordPart) -> Path:
     key, prefix = path_of(part.key or ""), path_of(part.fields)
     inner = key[len(prefix) :] if key[: len(prefix)] == prefix else ()
     return inner if is_plain(inner) else ()
+
+
+def _nowhere(_decoded: Any) -> Any:
+    return MISSING
 
 
 def _place(told: Steps | Id) -> Path:

@@ -27,21 +27,22 @@ class TimeForm:
         self.format = form.format
         self.step = form.step or FINEST[form.format]
         self.step_us = STEPS_US[self.step]
+        self._iso = form.format in ("rfc3339", "datetime", "date")
         self._zone: tzinfo = timezone.utc if form.zone == "UTC" else ZoneInfo(form.zone)  # noqa: UP017 - compared by name
 
     def read(self, value: Any) -> int:
         """A moment in epoch microseconds. Raises ``ValueError`` for what is not written this way."""
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError("not a moment")  # noqa: TRY004 - one error for whatever a CRM writes
-        if self.format in ("epoch_s", "epoch_ms"):
+        if self._iso and type(value) is str:
+            told = datetime.fromisoformat(value)
+            us = _us_of(told if told.tzinfo is not None else told.replace(tzinfo=self._zone))
+        elif isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError("not a moment")
+        elif self.format in ("epoch_s", "epoch_ms"):
             us = round(float(value) * STEPS_US[self.format.removeprefix("epoch_")])
         elif not isinstance(value, str):
             raise ValueError("not a moment")
-        elif self.format == "http_date":
-            us = _us_of(parsedate_to_datetime(value))
         else:
-            told = datetime.fromisoformat(value)
-            us = _us_of(told if told.tzinfo is not None else told.replace(tzinfo=self._zone))
+            us = _us_of(parsedate_to_datetime(value))
         if not 0 <= us <= _MAX_US:
             raise ValueError("a moment outside the centuries")
         return us

@@ -93,6 +93,37 @@ def test_a_shape_finds_what_a_whole_decoding_finds(value: object, paths: list[tu
         assert told[name] == (list(every(value, path)) if "*" in path else one(value, path))
 
 
+@given(value=JSON, paths=PATHS)
+def test_a_bundle_finds_what_as_many_readers_find(value: object, paths: list[tuple[str, ...]]) -> None:
+    """The fast way to the fields of a record and the plain one say the same, whatever stands there; none is in two bundles."""
+    wanted = {str(at): path for at, path in enumerate(paths)}
+    shape = Shape(wanted)
+    decoded = shape.decoded(json.dumps(value).encode())
+    bundles = shape.bundle(wanted)
+    names = [name for bundle in bundles for name in bundle.names]
+    assert len(names) == len(set(names))
+    for bundle in bundles:
+        values = bundle.values(decoded) or [MISSING] * len(bundle.names)
+        assert list(values)[: len(bundle.names)] == [shape.reader(name)(decoded) for name in bundle.names]
+    plainly = {name for name, path in wanted.items() if path and is_plain(path)}
+    overlaid = {
+        name
+        for name in plainly
+        for other in wanted.values()
+        if other != wanted[name] and wanted[name][: len(other)] == other
+    }
+    cut = {
+        name for name in plainly for other in wanted.values() if not is_plain(other) and _reaches(other, wanted[name])
+    }
+    assert plainly - overlaid - cut <= set(names)
+
+
+def _reaches(other: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Whether what ``other`` needs decoded whole holds ``path``."""
+    head = next(at for at, step in enumerate(other) if not is_plain((step,)))
+    return path[:head] == other[:head]
+
+
 @given(st.binary(max_size=40))
 def test_a_shape_raises_what_is_known_for_what_is_no_json(text: bytes) -> None:
     """No JSON: msgspec's error or the codec's, never another."""
