@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import psycopg
 import psycopg.sql
 
 from benchmarks.leads import MAPPING
+from benchmarks.place import SCRATCH
 from sales_crm_bridge import wiring
 from sales_crm_bridge.errors import ConfigError
 from sales_crm_bridge.ledger import open_ledger
@@ -21,31 +23,77 @@ from sales_crm_bridge.world import RealDice, WallClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from benchmarks.place import Place
     from sales_crm_bridge.ports import Ledger
     from sales_crm_bridge.worker import Worker
 
-TENANT = """tenant: acme
+TENANT = """tenant: {tenant}
 leads: [{{owner: crm, from: 2026-01-01T00:00:00Z}}]
 connection:
-  adapter: hubspot
+  adapter: {adapter}
   address: {address}
-  account: "4242"
+  account: "{account}"
   credentials: {{kind: token, token: "file:{folder}/token"}}
   allow_hosts: [127.0.0.1]
   limits: {{per_second: 1000, in_flight: 32}}
-  options: {{key_property: bridge_lead_id}}
+  options: {options}
 fields:{mapping}
 pull: {{page_size: {page}, every: 5m, audit_every: 24h}}
 push: {{batch: {batch}}}
 """
 
+HUBSPOT = """{key_property: bridge_lead_id}"""
+REST = """
+    crm: bench
+    sign_in: {token: {header: Authorization, value: "Bearer {secret.token}"}}
+    record:
+      id: id
+      modified: updatedAt
+      created: createdAt
+      key: properties.bridge_lead_id
+      fields: properties
+      url: "https://app.hubspot.com/contacts/4242/record/0-1/{id}"
+      empty: [""]
+    lists:
+      all:
+        path: /crm/v3/objects/contacts
+        query: {limit: "{limit}", after: "{cursor}"}
+        records: results
+        page: {by: cursor, size: 2000, next: paging.next.after}
+      changes:
+        path: /changes
+        query: {since: "{since}", until: "{until}", limit: "{limit}", after: "{cursor}"}
+        records: results
+        page: {by: cursor, size: 2000, next: paging.next.after}
+    read:
+      one: {path: "/crm/v3/objects/contacts/{id}", record: ""}
+    write:
+      create: {method: POST, path: /crm/v3/objects/contacts, body: {properties: "{fields}"}, record: ""}
+      update: {method: PATCH, path: "/crm/v3/objects/contacts/{id}", body: {properties: "{fields}"}, record: ""}"""
+OPTIONS = {"hubspot": HUBSPOT, "rest": REST}
+"""The same CRM, read through the adapter that is made for it and through its declaration."""
 
-def settings_in(folder: Path, address: str, page: int, ledger: str, batch: int = 100) -> Settings:
-    """Write a deployment of one tenant into ``folder``."""
+
+def tenant_in(folder: Path, place: Place, *, tenant: str = "acme", account: str = "4242", batch: int = 100) -> None:
+    """Write one tenant's file into ``folder``, which has the secret that it names."""
+    text = TENANT.format(
+        tenant=tenant,
+        adapter=place.adapter,
+        address=place.crm,
+        account=account,
+        folder=folder,
+        options=OPTIONS[place.adapter],
+        page=place.page,
+        mapping=MAPPING,
+        batch=batch,
+    )
+    (folder / "tenants" / f"{tenant}.yaml").write_text(text)
+
+
+def settings_in(folder: Path, ledger: str) -> Settings:
+    """The settings of a deployment in ``folder``; the tenants are to be written there."""
     (folder / "tenants").mkdir()
     (folder / "token").write_text("pat-na1-sandbox")
-    text = TENANT.format(address=address, folder=folder, page=page, mapping=MAPPING, batch=batch)
-    (folder / "tenants" / "acme.yaml").write_text(text)
     return Settings.model_validate(
         {
             "ledger": ledger,
@@ -54,6 +102,19 @@ def settings_in(folder: Path, address: str, page: int, ledger: str, batch: int =
             "tenants": {"folder": str(folder / "tenants")},
         }
     )
+
+
+@asynccontextmanager
+async def deployment(place: Place, engine: str = "sqlite", *, batch: int = 100) -> AsyncIterator[tuple[Ledger, Worker]]:
+    """A ledger with nothing in it, and the worker of its one tenant."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=SCRATCH) as name:
+        folder = Path(name)
+        async with postgres(place.postgres if engine == "postgres" else "") as dsn:
+            address = dsn or f"sqlite:///{folder / 'ledger.db'}"
+            settings = settings_in(folder, address)
+            tenant_in(folder, place, batch=batch)
+            async with ledger_at(address) as ledger, worker(settings, ledger) as working:
+                yield ledger, working
 
 
 @asynccontextmanager

@@ -7,7 +7,8 @@ import json
 import logging
 import sys
 
-from benchmarks.cases import CASES, Place
+from benchmarks.cases import CASES
+from benchmarks.place import Place
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)

@@ -19,7 +19,7 @@ from sales_crm_bridge.sandbox import SandboxApp
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 
 LIST = b"GET /crm/v3/objects/contacts?"
-SEARCH = b"POST /crm/v3/objects/contacts/search"
+SEARCH = (b"POST /crm/v3/objects/contacts/search", b"GET /changes?")
 WRITE = b"POST /crm/v3/objects/contacts/batch/"
 NOTHING: dict[str, Any] = dict.fromkeys(properties(0))
 EMPTY = b'{"total":0,"results":[]}'
