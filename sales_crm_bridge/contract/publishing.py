@@ -165,7 +165,15 @@ class ObservedPage:
         self._page = page
         self._observed = timestamp(observed_us)
         self._observed_at = delimited(5, self._observed)
+        self._changed: Sequence[str] = ()
+        self._names = b""
         self._record = text(1, crm) + text(2, connection) + text(3, account) + text(4, record_type)
+
+    def _named(self, changed: Sequence[str]) -> bytes:
+        """The names of the changed fields; most leads of a page have the very same ones."""
+        if changed is not self._changed:
+            self._changed, self._names = changed, _names(tuple(changed))
+        return self._names
 
     def observed(
         self,
@@ -198,9 +206,9 @@ class ObservedPage:
                 b"\x2a",
                 varint(len(record)),
                 record,
-                text(6, version) if version else b"",
+                _short(b"\x32", version) if version else b"",
                 b"\x3a" + _ONE[len(modified)] + modified if modified_us else b"",
-                text(8, url) if url else b"",
+                _short(b"\x42", url) if url else b"",
                 _parts(parts) if parts else b"",
             )
         )
@@ -211,7 +219,7 @@ class ObservedPage:
                 b"\x12",
                 varint(len(snapshot)),
                 snapshot,
-                _names(tuple(changed)),
+                self._named(changed),
                 b"\x22",
                 varint(len(external)),
                 external,
@@ -220,6 +228,12 @@ class ObservedPage:
         )
         time = timestamp(occurred_us) if occurred_us else modified or self._observed
         return self._page.assemble(_OBSERVED, lead_id, aggregate_version, time, body)
+
+
+def _short(head: bytes, value: str) -> bytes:
+    """A text field whose tag is ``head``."""
+    told = value.encode()
+    return head + varint(len(told)) + told
 
 
 def _parts(parts: Sequence[tuple[str, str]]) -> bytes:

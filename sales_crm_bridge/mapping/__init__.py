@@ -93,16 +93,16 @@ class Mapping:
         """The CRM fields that a slot is read from."""
         return self._sources[slot]
 
-    def sources(self, fields: dict[str, Scalar]) -> list[bytes]:
-        """Per slot the canonical bytes of its raw CRM values: b"" when they are null, empty or absent."""
+    def sources(self, fields: dict[str, Scalar]) -> list[str | bytes]:
+        """Per slot its raw CRM values in canonical form, as text or as that text's UTF-8: empty when they are null or absent.
+
+        A text is left as it is, since whoever hashes it need not make bytes of it first; half a surrogate pair in it is possible.
+        """
         get = fields.get
-        try:
-            found = [
-                value.encode() if type(value) is str else b"" if value is None else bytes_of(value)
-                for value in map(get, self._first)
-            ]
-        except UnicodeEncodeError:
-            found = [bytes_of(get(name)) for name in self._first]
+        found: list[str | bytes] = [
+            value if type(value) is str else b"" if value is None else bytes_of(value)
+            for value in map(get, self._first)
+        ]
         for slot, names in self._several:
             parts = [bytes_of(get(name)) for name in names]
             found[slot] = b"\x1f".join(parts) if any(parts) else b""

@@ -69,7 +69,12 @@ class Keyring:
     def hashes(self, sources: Sequence[str | bytes], key_id: int | None = None) -> list[int] | None:
         """One 64-bit hash a source, under key ``key_id`` (None: the current one); None if that key is not on the ring."""
         key = self._keys.get(self.current_id if key_id is None else key_id)
-        return None if key is None else [siphash(key, source) for source in sources]
+        if key is None:
+            return None
+        try:
+            return [siphash(key, source) for source in sources]
+        except UnicodeEncodeError:
+            return [siphash(key, _bytes(source)) for source in sources]
 
     def fingerprints(self, texts: Sequence[bytes], salt: str) -> list[bytes]:
         """A 64-bit keyed fingerprint a text, under the current key and ``salt`` (the mapping's version)."""
@@ -78,6 +83,11 @@ class Keyring:
             secret = self._keys[self.current_id]
             key = self._print_keys[salt] = hashlib.blake2b(salt.encode(), key=secret, digest_size=16).digest()
         return [siphash(key, text).to_bytes(8, "little") for text in texts]
+
+
+def _bytes(source: str | bytes) -> bytes:
+    """Half a surrogate pair, which JSON can hold, is hashed as it is."""
+    return source.encode("utf-8", "surrogatepass") if isinstance(source, str) else source
 
 
 class FieldStates(msgspec.Struct, frozen=True):

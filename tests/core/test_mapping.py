@@ -237,12 +237,12 @@ def test_reading_never_raises(fields: dict[str, Scalar]) -> None:
 
 @given(st.dictionaries(st.sampled_from(RICH.crm_fields), SCALARS))
 def test_sources_are_the_same_for_the_same_values(fields: dict[str, Scalar]) -> None:
-    """Each slot's bytes depend on its own CRM fields alone, and are empty exactly when those are."""
+    """Each slot's source depends on its own CRM fields alone, and is empty exactly when those are."""
     whole = RICH.sources(fields)
     for slot, raw in enumerate(whole):
         names = RICH.slot_sources(slot)
         assert RICH.sources({name: fields[name] for name in names if name in fields})[slot] == raw
-        assert (raw == b"") is all(fields.get(name) in (None, "") for name in names)
+        assert (not raw) is all(fields.get(name) in (None, "") for name in names)
 
 
 def test_a_slot_is_named_after_its_sources_and_hashes_their_raw_values() -> None:

@@ -53,6 +53,16 @@ def test_the_fast_packing_of_a_new_lead_equals_the_slow_one(sources: list[str]) 
     assert pack_uniform(hashes, learnt) == slow
 
 
+@given(st.lists(st.text(alphabet=st.characters(), max_size=20) | st.just("half \ud800"), max_size=9))
+def test_a_text_has_the_hash_of_its_bytes(sources: list[str]) -> None:
+    """Whether a source comes as text or as its UTF-8 makes no difference, half a character included; equal ones hash alike."""
+    ring = Keyring([NEW], "acme")
+    hashes = ring.hashes(sources)
+    assert hashes == ring.hashes([source.encode("utf-8", "surrogatepass") for source in sources])
+    assert hashes is not None
+    assert len(set(hashes)) == len(set(sources))
+
+
 @given(texts, st.data())
 def test_exactly_the_fields_that_differ_have_changed(sources: list[str], data: st.DataObject) -> None:
     """A look at the same values changes nothing; at others, exactly those slots."""

@@ -119,6 +119,8 @@ class Template:
 
 def _quoted(text: str) -> str:
     """One step of a path; never one that leads upwards."""
+    if text.isascii() and text.isalnum():
+        return text
     return quote(text, safe="") if text.strip(".") else text.replace(".", "%2E")
 
 
