@@ -68,6 +68,10 @@ bench: venv ## What the bridge costs beside a bare loop: about 10 minutes (real 
 bench-quick: venv ## The same, smaller: about 2 minutes
 	@python -m benchmarks --quick
 
+.PHONY: bench-studies
+bench-studies: venv ## How costs grow with leads, commands, tenants and processes: about 15 minutes
+	@python -m benchmarks --studies
+
 # --- Generated files --------------------------------------------------------------------------------------------
 
 .PHONY: protos

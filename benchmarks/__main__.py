@@ -1,9 +1,10 @@
-"""Run the cases: ``python -m benchmarks [--quick] [--only PART] [--json FILE]``.
+"""Run the cases: ``python -m benchmarks [--quick] [--studies] [--only PART] [--json FILE] [--charts FOLDER]``.
 
 Rounds are interleaved (A B C A B C): a case is compared with its floor of the same round, and the median of these ratios is told.
 A ratio of 0.5 says: twice the floor's CPU seconds for the same things (its wall time, where the CRM takes 50 ms for a write).
-A poll is held against 5 ms of CPU: there a ratio of 2 says 2.5 ms.
-Cases that need a real Kafka or PostgreSQL take them from BRIDGE_TEST_KAFKA and BRIDGE_TEST_POSTGRES, and are left out without.
+A poll is held against 5 ms of CPU: there a ratio of 2 says 2.5 ms. Studies (``--studies``) measure how a cost grows with a size;
+their ratios are told in docs/performance.md. What needs a real Kafka or PostgreSQL takes them from BRIDGE_TEST_KAFKA and
+BRIDGE_TEST_POSTGRES, and is left out without.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import contextlib
 import json
 import os
 import statistics
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,53 +22,30 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import CASES
+from benchmarks.charts import chart
+from benchmarks.running import child, crm
+from benchmarks.studies import STUDIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
-ROOT = Path(__file__).parent.parent
+    from benchmarks.growth import Point
+
+Figures = dict[str, dict[str, Any]]
 say = Console(stderr=True, highlight=False).print
 
 
-@contextlib.contextmanager
-def crm(leads: int, page: int, latency_s: float = 0.0) -> Iterator[str]:
-    """The address of a CRM with so many leads, that takes so long for a write."""
-    serving = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "benchmarks.server", str(leads), str(page), str(latency_s)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert serving.stdin is not None
-    assert serving.stdout is not None
-    try:
-        yield serving.stdout.readline().strip()
-    finally:
-        serving.stdin.close()
-        serving.wait(30)
+def services() -> dict[str, str]:
+    """The real ones, by name; "" where there is none."""
+    return {name: os.environ.get(f"BRIDGE_TEST_{name.upper()}", "") for name in ("kafka", "postgres")}
 
 
-def child(name: str, place: dict[str, object]) -> dict[str, float]:
-    """What a case costs, measured in a process of its own."""
-    done = subprocess.run(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "benchmarks.child", name, json.dumps(place)],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    cost: dict[str, float] = json.loads(done.stdout)
-    return cost
+# --- cases ------------------------------------------------------------------------------------------------------------
 
 
-def rounds(names: list[str], count: int, times: int) -> dict[str, list[dict[str, float]]]:
+def rounds(names: Sequence[str], count: int, times: int) -> dict[str, list[dict[str, float]]]:
     """Every case's cost in every round."""
     costs: dict[str, list[dict[str, float]]] = defaultdict(list)
-    services = {
-        "kafka": os.environ.get("BRIDGE_TEST_KAFKA", ""),
-        "postgres": os.environ.get("BRIDGE_TEST_POSTGRES", ""),
-    }
     with contextlib.ExitStack() as stack:
         kinds = sorted({(CASES[name].page, CASES[name].latency_s) for name in names})
         addresses = {kind: stack.enter_context(crm(count, *kind)) for kind in kinds}
@@ -77,16 +53,16 @@ def rounds(names: list[str], count: int, times: int) -> dict[str, list[dict[str,
             for name in names:
                 case = CASES[name]
                 address = addresses[case.page, case.latency_s]
-                place = {"page": case.page, "crm": address, "adapter": case.adapter, **services}
-                costs[name].append(child(name, {"count": max(1, count // case.share), **place}))
-                last = costs[name][-1]
+                place = {"page": case.page, "crm": address, "adapter": case.adapter, **services()}
+                last = child("case", name, {"count": max(1, count // case.share), **place})
+                costs[name].append(last)
                 say(f"round {number + 1}/{times}  {name:28} {last['cpu_s']:7.2f} s CPU {last['wall_s']:7.2f} s wall")
     return costs
 
 
-def told(costs: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, Any]]:
+def told(costs: dict[str, list[dict[str, float]]]) -> Figures:
     """The figures of each case: the median ratio to its floor, and how far apart the rounds were."""
-    figures: dict[str, dict[str, Any]] = {}
+    figures: Figures = {}
     for name, rounds_of in costs.items():
         case = CASES[name]
         time = "wall_s" if case.latency_s else "cpu_s"  # where the CRM takes its time, that is what is waited for
@@ -106,38 +82,81 @@ def told(costs: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, Any]]:
     return figures
 
 
+# --- studies ----------------------------------------------------------------------------------------------------------
+
+
+def studied(name: str, *, quick: bool) -> list[Point]:
+    """The points of one study."""
+    study = STUDIES[name]
+    sizes = study.quick if quick else study.sizes
+    leads = study.leads or max(sizes)
+    points: list[Point] = []
+    with crm(leads, study.page) as address:
+        place = {"count": leads, "page": study.page, "crm": address, "adapter": study.adapter, **services()}
+        for some in [[size] for size in sizes] if study.apart else [list(sizes)]:
+            points += child("study", name, place, some)
+            for point in points[-len(some) :]:
+                rest = "  ".join(f"{key} {value:,.4g}" for key, value in point.items() if key != "size")
+                say(f"{name:12} {point['size']:>9,.0f}  {rest}")
+    return points
+
+
+def figures_of(name: str, points: Sequence[Point]) -> Figures:
+    """A study's figures, in the form of the cases'."""
+    return {
+        figure: {"ratio": round(ratio, 3), "floor": wanted, "rounds": 1, "spread": 0.0}
+        for figure, (ratio, wanted) in STUDIES[name].figures(points).items()
+    }
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def table_of(figures: Figures, title: str) -> Table:
+    """For people."""
+    table = Table("case", "ratio", "wanted", "spread", "a CPU second", "a second", "MB", title=title)
+    for name, one in figures.items():
+        rates = [f"{one[key]:,}" if key in one else "" for key in ("per_cpu_s", "per_wall_s", "peak_mb")]
+        wanted = f"≥ {one['floor']}" if one["floor"] else ""
+        table.add_row(name, f"{one['ratio']:.2f}", wanted, f"{one['spread']:.2f}", *rates)
+    return table
+
+
 def main() -> None:
-    """The command line."""
+    """Parse, measure, tell."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer leads and rounds: about two minutes")
-    parser.add_argument("--only", default="", help="only cases whose name contains this, and their floors")
+    parser.add_argument("--quick", action="store_true", help="fewer leads, rounds and sizes: about two minutes")
+    parser.add_argument("--studies", action="store_true", help="the studies instead of the cases")
+    parser.add_argument("--only", default="", help="only what has this in its name, and its floors")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw the studies there, as SVG")
     parser.add_argument("--count", type=int, help="how many leads")
     parser.add_argument("--rounds", type=int, help="how many rounds")
     options = parser.parse_args()
-    there = {name for name in ("kafka", "postgres") if os.environ.get(f"BRIDGE_TEST_{name.upper()}")}
-    wanted = [name for name, case in CASES.items() if options.only in name and there.issuperset(case.needs)]
-    names = [name for name in CASES if name in wanted or name in {CASES[one].floor for one in wanted}]
-    count = options.count or (20_000 if options.quick else 100_000)
-    figures = told(rounds(names, count, options.rounds or (3 if options.quick else 5)))
-    table = Table("case", "× floor", "wanted", "spread", "a CPU second", "a second", "MB", title=f"{count} leads")
-    for name, one in figures.items():
-        wanted_ratio = f"≥ {one['floor']}" if one["floor"] else ""
-        table.add_row(
-            name,
-            f"{one['ratio']:.2f}",
-            wanted_ratio,
-            f"{one['spread']:.2f}",
-            f"{one['per_cpu_s']:,}",
-            f"{one['per_wall_s']:,}",
-            str(one["peak_mb"]),
-        )
-    Console(width=110).print(table)
+    there = {name for name, address in services().items() if address}
+    every = {name: one.needs for name, one in (STUDIES if options.studies else CASES).items() if options.only in name}
+    wanted = [name for name, needs in every.items() if there.issuperset(needs)]
+    figures: Figures = {}
+    if options.studies:
+        for name in wanted:
+            points = studied(name, quick=options.quick)
+            figures |= figures_of(name, points)
+            if options.charts:
+                study = STUDIES[name]
+                (options.charts / f"{name}.svg").write_text(chart(points, study.chart, study.of))
+        title = "studies"
+    else:
+        floors = {CASES[name].floor for name in wanted}
+        names = [name for name in CASES if name in wanted or name in floors]
+        count = options.count or (20_000 if options.quick else 100_000)
+        figures = told(rounds(names, count, options.rounds or (3 if options.quick else 5)))
+        title = f"{count:,} leads"
+    Console(width=110).print(table_of(figures, title))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
-    for name in CASES:
-        if name not in names and options.only in name:
-            say(f"left out: {name} (it needs {' and '.join(CASES[name].needs)}; see scripts/services)")
+    for name, needs in every.items():
+        if name not in wanted:
+            say(f"left out: {name} (it needs {' and '.join(needs)}; see scripts/services)")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ports import Ledger
     from sales_crm_bridge.worker import Worker
 
+ROOT = Path(__file__).parent.parent
+
 TENANT = """tenant: {tenant}
 leads: [{{owner: crm, from: 2026-01-01T00:00:00Z}}]
 connection:
@@ -99,7 +101,7 @@ def settings_in(folder: Path, ledger: str) -> Settings:
             "ledger": ledger,
             "hash_keys": ["a key of the benchmarks, long enough"],
             "seal_key": "another key of the benchmarks",
-            "tenants": {"folder": str(folder / "tenants")},
+            "tenants": {"folder": str(folder / "tenants"), "poll": "1s"},
         }
     )
 

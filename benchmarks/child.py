@@ -1,4 +1,7 @@
-"""Runs one case in this process and prints what it cost, as JSON: ``python -m benchmarks.child CASE PLACE``."""
+"""Runs one case or study in this process and prints what it cost, as JSON.
+
+``python -m benchmarks.child case NAME PLACE``, ``python -m benchmarks.child study NAME PLACE SIZES``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,17 @@ import sys
 
 from benchmarks.cases import CASES
 from benchmarks.place import Place
+from benchmarks.studies import STUDIES
+
+
+def main(kind: str, name: str, place: Place, sizes: str = "[]") -> object:
+    """What it cost, as JSON has it."""
+    if kind == "study":
+        return asyncio.run(STUDIES[name].run(place, json.loads(sizes)))
+    return asyncio.run(CASES[name].run(place)).to_json()
+
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    case, place = CASES[sys.argv[1]], Place(**json.loads(sys.argv[2]))
-    print(json.dumps(asyncio.run(case.run(place)).to_json()))  # noqa: T201 - told to who started it
+    kind, name, place, *rest = sys.argv[1:]
+    print(json.dumps(main(kind, name, Place(**json.loads(place)), *rest)))  # noqa: T201 - told to who started it

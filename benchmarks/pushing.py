@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import httpx
 import orjson
@@ -13,6 +14,9 @@ from benchmarks.place import BATCH, Place
 from sales_crm_bridge import contract
 from sales_crm_bridge.model import Operation
 from sales_crm_bridge.state import InboxRow, Intake, NewCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 IN_FLIGHT = 32
 
@@ -51,8 +55,7 @@ async def push_sqlite(place: Place) -> Measured:
     async with deployment(place, batch=place.page) as (ledger, working):
         (row,) = await ledger.tenants()
         for first in range(0, place.count, BATCH):
-            rows = [_asked(row.conn, number) for number in range(first, min(first + BATCH, place.count))]
-            await ledger.take(Intake(rows=rows, dead=(), offsets={}, now_us=1))
+            await ledger.take(wishes(row.conn, range(first, min(first + BATCH, place.count))))
 
         async def work() -> int:
             while await working.pusher.step():
@@ -64,6 +67,11 @@ async def push_sqlite(place: Place) -> Measured:
         (told,) = (await ledger.outbox_depth())[:1]
         assert told == place.count
         return cost
+
+
+def wishes(conn: int, numbers: Iterable[int]) -> Intake:
+    """Intents to create these leads, as intake hands them to the ledger."""
+    return Intake(rows=[_asked(conn, number) for number in numbers], dead=(), offsets={}, now_us=1)
 
 
 def _asked(conn: int, number: int) -> InboxRow:

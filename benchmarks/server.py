@@ -51,7 +51,9 @@ class Pages:
         )
 
     def at_once(self, head: bytes) -> bytes | None:
-        """The answer to a request that begins like this; None: it is not a page."""
+        """The answer to a request that begins like this; None: it is not a page. Below ``/empty`` there is a CRM without leads."""
+        if b" /empty/" in head[:20]:
+            return self.nothing
         if head.startswith(LIST):
             target = head.split(b" ", 2)[1]
             if b"archived=true" in target:

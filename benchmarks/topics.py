@@ -33,7 +33,8 @@ def _kafka(place: Place) -> KafkaSettings:
     return KafkaSettings(servers=place.kafka, group=f"bench-{RealDice().name()}", client={})
 
 
-async def _topics(place: Place) -> None:
+async def make_topics(place: Place) -> None:
+    """Both topics, with four partitions."""
     admin = AdminClient({"bootstrap.servers": place.kafka})
     for topic in (contract.FACT_TOPIC, contract.INTENT_TOPIC):
         asked = admin.create_topics([NewTopic(topic, 4, 1)])
@@ -49,7 +50,7 @@ async def publishing(
     place: Place, ledger: Ledger
 ) -> AsyncIterator[Callable[[asyncio.Event], Coroutine[Any, Any, int]]]:
     """The work of publishing the outbox until it is empty after ``done``; it gives the acknowledged facts."""
-    await _topics(place)
+    await make_topics(place)
     sink, clock = KafkaFacts(_kafka(place)), WallClock()
     epochs = await ledger.leases_take(["relay"], "bench", clock.now_us(), clock.now_us() + 3_600_000_000)
     fence = Fence(lease="relay", holder="bench", epoch=epochs["relay"])
@@ -75,7 +76,7 @@ async def publishing(
 async def relay_floor(place: Place) -> Measured:
     """A bare produce loop with delivery reports: the same facts, with their keys and headers, from memory."""
     facts = await _facts(place)
-    await _topics(place)
+    await make_topics(place)
     records = [contract.outgoing(fact) for fact in facts]
     producer = confluent_kafka.Producer(
         {"bootstrap.servers": place.kafka, "enable.idempotence": True, "acks": "all", "linger.ms": 5}
@@ -125,7 +126,7 @@ async def relay_sqlite(place: Place) -> Measured:
 
 async def _intents(place: Place) -> str:
     """As many intents as there are to take, on a topic of their own run: the time from which they were uttered."""
-    await _topics(place)
+    await make_topics(place)
     producer = confluent_kafka.Producer({"bootstrap.servers": place.kafka, "linger.ms": 20})
     run = RealDice().name()
     now_us = WallClock().now_us()
