@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 STAGE := @scripts/stage
-# What scripts/generate writes; `make check` fails if writing it again changes anything.
+# What `make generate` writes; `make check` fails if writing it again changes anything.
 GENERATED := sales_crm_bridge/pb config/schema docs/config.md docs/crms.md docs/declared-language.md
 
 export PATH := $(BIN):$(PATH)

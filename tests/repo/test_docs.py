@@ -1,6 +1,7 @@
 """The pages lead where they say, and every code that the bridge can produce is explained."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,47 @@ def test_links_within_the_repository_resolve(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing
+
+
+TOP = frozenset({".ci", *(entry.name for entry in ROOT.iterdir() if not entry.name.startswith("."))})
+FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.DOTALL | re.MULTILINE)
+PATH = re.compile(r"`([\w.-]+/[\w.<>*/-]*)`")
+PROGRAMS = [
+    ROOT / "Makefile",
+    ROOT / ".ci" / "run",
+    *(file for file in sorted((ROOT / "scripts").iterdir()) if file.is_file()),
+]
+
+
+def lacking(paths: Iterable[str]) -> list[str]:
+    """Give those that begin with a name at the root of the repository and lead nowhere; ``*`` and ``<…>`` stand for any name."""
+    ours = sorted({path for path in paths if path.partition("/")[0] in TOP})
+    return [path for path in ours if not any(ROOT.glob(re.sub(r"<[^>]*>", "*", path).rstrip("/")))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    """A path of the repository in backticks is that of a file or folder: nobody looks for a test that there is not."""
+    assert not lacking(PATH.findall(FENCE.sub("", page.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: str(program.relative_to(ROOT)))
+def test_scripts_that_the_gate_names_are_there(program: Path) -> None:
+    """A script that the Makefile or another script calls or speaks of exists."""
+    assert not lacking(re.findall(r"(?<![\w/.])scripts/[\w.]*\w", program.read_text(encoding="utf-8")))
+
+
+def test_a_path_that_leads_nowhere_is_seen() -> None:
+    """The checks above are not blind, and leave alone what is no path of ours."""
+    text = "`tests/flow/test_nothing.py`, `tests/*/test_docs.py`, `docs/<page>.md`, `scripts/nothing`, `rim/caller.py`, `/healthz`"
+    assert lacking(PATH.findall(text)) == ["scripts/nothing", "tests/flow/test_nothing.py"]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda page: page.stem)
+def test_decisions_are_titled_alike(page: Path) -> None:
+    """A decision's first line is its number and its title: ``# 0001 One ledger``."""
+    number, title = page.stem.split("-")[0], page.read_text(encoding="utf-8").partition("\n")[0]
+    assert re.fullmatch(rf"# {number} [A-Z0-9].*[^.:]", title), title
 
 
 def test_every_code_has_its_line_in_the_operations_page() -> None:
