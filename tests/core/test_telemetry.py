@@ -7,7 +7,8 @@ import gzip
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -81,6 +82,23 @@ async def collecting() -> AsyncIterator[Collector]:
     finally:
         server.should_exit = True
         await serving
+
+
+SENDERS = ("telemetry", "OtelBatch")
+"""How the names of the threads begin that send what waits: ours, and the SDK's."""
+
+
+def senders() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(SENDERS)]
+
+
+@pytest.fixture(autouse=True)
+def no_sender_outlives_its_test() -> Iterator[None]:
+    """Wait until the test's senders have given up: what they log later would go to the next test, or to a closed file."""
+    yield
+    for thread in senders():
+        thread.join(20)
+    assert not senders()
 
 
 def sink(endpoint: str, **more: object) -> OtlpSpans:
