@@ -27,7 +27,7 @@ venv: $(VENV)/.stamp ## Build .venv from the locks
 
 $(VENV)/.stamp: requirements/dev.lock pyproject.toml
 	@scripts/python -c 'import sys; print("venv: Python", sys.version.split()[0])' >&2
-	@if ! $(VENV)/bin/python -c '' 2>/dev/null; then \
+	@if ! $(VENV)/bin/python -c '$(if $(UV),,import pip)' 2>/dev/null; then \
 	  rm -rf $(VENV); \
 	  $(if $(UV),$(UV) venv -q --python "$$(scripts/python -c 'import sys; print(sys.executable)')",scripts/python -m venv) $(VENV); \
 	fi
