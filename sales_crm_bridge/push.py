@@ -10,8 +10,9 @@ import msgspec
 
 from sales_crm_bridge.clerk import Clerk, Job, Verdict
 from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
-from sales_crm_bridge.model import Category, Deferred, LeadState, Record, Ref, Rejected, Unknown, Write
+from sales_crm_bridge.model import Accepted, Category, Deferred, LeadState, Record, Ref, Rejected, Unknown, Write
 from sales_crm_bridge.policy import booking, commands
+from sales_crm_bridge.policy.blame import Blame
 from sales_crm_bridge.policy.commands import Done, LookUp, Next, ReadBack, Refuse, Retry, Send, Settle
 from sales_crm_bridge.state import Command, CommandState, Commit
 from sales_crm_bridge.tasks import together
@@ -40,6 +41,7 @@ class Pusher:
         self._desk = desk
         self._clerk = Clerk(desk)
         self._answered_us = 0
+        self._blame = Blame()
         self.trouble: RuntimeFault | None = None
         self._unkept: ConnectionStopped | None = None
 
@@ -73,7 +75,7 @@ class Pusher:
         unknown = [command for command in ready if command.state is CommandState.UNKNOWN]
         pending = [command for command in ready if command.state is CommandState.PENDING]
         pieces = [partial(self._settle, part) for part in _parts(unknown, rules.batch)]
-        pieces += [partial(self._send, part) for part in _parts(pending, rules.batch)]
+        pieces += [partial(self._send, part) for part in self._blame.batches(pending, rules.batch)]
         try:
             await together(pieces, rules.in_flight)
         finally:
@@ -100,6 +102,7 @@ class Pusher:
         async with desk.books.lock:
             jobs, lookups, verdicts = await self._plan(batch)
             await self._clerk.commit(verdicts)
+            self._blame.ended(one.job.command.seq for one in verdicts if isinstance(one.step, Refuse))
             if jobs:
                 await desk.ledger.sending(desk.fence, desk.conn, [job.command.seq for job in jobs])
                 desk.books.begin(job.command.lead_id for job in jobs)
@@ -190,6 +193,7 @@ class Pusher:
     async def _write(self, jobs: Sequence[Job]) -> None:
         """One writing conversation; a batch that the CRM rejects whole is halved until the one at fault stands alone."""
         desk = self._desk
+        self._blame.sent([job.command.seq for job in jobs])
         try:
             outcomes: Sequence[Outcome] = await self._converse(
                 desk.adapter.push([_write_of(job) for job in jobs]), jobs
@@ -220,8 +224,14 @@ class Pusher:
         if not results:
             return
         patience = self._desk.push.patience
+        if any(isinstance(outcome, Accepted) for _, outcome in results):
+            self._blame.took_effect()
         steps = [(job, commands.after(job.command, outcome, patience, answered_us)) for job, outcome in results]
-        await self._clerk.finish(await self._complete(steps, answered_us), answered_us)
+        await self._finish(await self._complete(steps, answered_us), answered_us)
+
+    async def _finish(self, steps: Sequence[tuple[Job, Next]], answered_us: int) -> None:
+        await self._clerk.finish(steps, answered_us)
+        self._blame.ended(job.command.seq for job, step in steps if isinstance(step, Done | Refuse))
 
     async def _complete(self, steps: list[tuple[Job, Next]], answered_us: int) -> list[tuple[Job, Next]]:
         """Read back what was accepted with an answer that does not show every field we must now know (rule 12).
@@ -321,7 +331,7 @@ class Pusher:
                 (job, self._evidence(job, problem, record))
                 for (job, problem), record in zip(pairs, records, strict=True)
             ]
-        await self._clerk.finish(steps, began_us)
+        await self._finish(steps, began_us)
 
     def _evidence(self, job: Job, problem: Refuse | None, record: Record) -> Next:
         """What a read-back proves; a command that can no longer be said in the CRM's words cannot be proven, and is parked."""
@@ -338,7 +348,11 @@ class Pusher:
             applied=[name for name in job.wire if name in moved and name not in differing],
             keyed=desk.adapter.capabilities.read_by_key and self._unkept is None,
         )
-        return commands.settle(job.command, evidence, desk.push.patience, desk.clock.now_us())
+        patience = desk.push.patience
+        step = commands.settle(job.command, evidence, patience, desk.clock.now_us())
+        if not isinstance(step, Retry):
+            return step
+        return commands.weigh(step, self._blame.failed(job.command.seq), patience)
 
 
 def _is_bisect(outcome: Outcome) -> bool:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how often (settings ``push.*``): pauses double from their first up to ``pause_max_us``.
 
-    ``attempts_max``: tries of one write; ``settle_max``: read-backs of one unknown write that a working CRM did not answer.
+    ``attempts_max``: tries of one write that count against it (see ``blame``); ``settle_max``: read-backs of one unknown write that
+    a working CRM did not answer.
     """
 
     attempts_max: int = 8
@@ -197,16 +198,12 @@ def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int
     """
     record = evidence.record
     creating = command.operation is Operation.CREATE
-    again = Retry(not_before_us=now_us + patience.retry_us(command.attempt - 1), reason="not-applied", counted=True)
-    spent = command.attempt >= patience.attempts_max
-    gave_up = Refuse(category=Category.UNKNOWN_OUTCOME, code="attempts-exhausted")
+    again = Retry(not_before_us=now_us + patience.retry_us(command.attempt - 1), reason="not-applied", counted=False)
     match record.state:
         case LeadState.GONE:
             if creating and not evidence.keyed:
                 return Refuse(category=Category.UNKNOWN_OUTCOME, code="create-unproven")
-            if creating:
-                return gave_up if spent else again
-            return Refuse(category=Category.REMOVED, code="lead-removed")
+            return again if creating else Refuse(category=Category.REMOVED, code="lead-removed")
         case LeadState.ARCHIVED:
             return Refuse(category=Category.REMOVED, code="lead-removed")
         case LeadState.MERGED:
@@ -218,9 +215,20 @@ def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int
                 return Done(Accepted(crm_id=record.id, record=ours_alone(command, evidence)))
             if evidence.touched:
                 return Refuse(category=Category.CONFLICT, code="changed-in-crm", fields=tuple(evidence.touched))
-            return gave_up if spent else again
+            return again
         case _:
             assert_never(record.state)
+
+
+def weigh(again: Retry, failures: int, patience: Patience) -> Retry | Refuse:
+    """Whether a write that did not take effect is tried ``again``, or a person must look.
+
+    ``failures``: the tries of it that count (0: this one does not), as ``blame.Blame.failed`` gives them. While no write of the
+    account takes effect, nothing is counted and nothing given up.
+    """
+    if failures >= patience.attempts_max:
+        return Refuse(category=Category.UNKNOWN_OUTCOME, code="attempts-exhausted")
+    return msgspec.structs.replace(again, counted=failures > 0)
 
 
 def settle_later(

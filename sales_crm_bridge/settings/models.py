@@ -238,7 +238,7 @@ class Push(Strict):
     """Carrying out commands in a CRM. A tenant's file may choose its own `attempts_max` below this one."""
 
     attempts_max: int = Field(default=8, ge=1, le=100)
-    """Tries of one write before the command is parked for a person."""
+    """Tries of one write that fail while other writes of the account take effect, before the command is parked for a person."""
     retry_first_s: Seconds = Field(default=2.0, ge=0.1, le=300.0, alias="retry_first")
     """Wait before the second try; it doubles from try to try. A CRM's own wish wins if it is longer."""
     retry_max_s: Seconds = Field(default=900.0, ge=1.0, le=DAY_S, alias="retry_max")

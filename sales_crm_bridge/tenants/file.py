@@ -210,7 +210,7 @@ class PushPart(Exact):
     batch: int = Field(default=100, ge=1, le=1_000)
     """Commands in one call; the CRM's own limit holds."""
     attempts_max: int | None = Field(default=None, ge=1, le=100)
-    """Tries of one command before a person is asked; without it, the deployment's."""
+    """Tries of one command that fail while others take effect, before a person is asked; without it, the deployment's."""
     after_parked: Literal["wait", "refuse"] = "wait"
     """What becomes of later commands of a lead that waits for a person."""
 

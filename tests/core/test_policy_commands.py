@@ -142,13 +142,19 @@ def test_a_write_that_shows_took_effect() -> None:
     assert step == Done(Accepted(crm_id="512", record=seen))
 
 
-def test_a_write_that_does_not_show_is_tried_again_until_the_limit() -> None:
-    """Values as before: it did not take effect; after the last attempt a person must look."""
-    seen = evidence(record(email="old"), {"email": "a"})
-    again = commands.settle(command(attempt=1), seen, PATIENCE, NOW)
+@pytest.mark.parametrize("attempt", [1, 5, 500])
+def test_a_write_that_does_not_show_is_tried_again(attempt: int) -> None:
+    """Values as before: it did not take effect. By itself that is never a reason to give up: it may be an outage of the CRM."""
+    again = commands.settle(command(attempt=attempt), evidence(record(email="old"), {"email": "a"}), PATIENCE, NOW)
     assert isinstance(again, Retry)
-    assert again.counted
-    given_up = commands.settle(command(attempt=5), seen, PATIENCE, NOW)
+    assert commands.weigh(again, 0, PATIENCE) == msgspec.structs.replace(again, counted=False)
+
+
+def test_tries_that_failed_while_others_took_effect_are_limited() -> None:
+    """Each of them counts; after the last one a person must look."""
+    again = Retry(not_before_us=NOW, reason="not-applied", counted=False)
+    assert commands.weigh(again, 4, PATIENCE) == Retry(not_before_us=NOW, reason="not-applied", counted=True)
+    given_up = commands.weigh(again, 5, PATIENCE)
     assert isinstance(given_up, Refuse)
     assert (given_up.category, given_up.needs_person) == (Category.UNKNOWN_OUTCOME, True)
 

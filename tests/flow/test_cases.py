@@ -371,6 +371,51 @@ def test_a_batch_that_is_rejected_whole_is_halved_until_the_bad_one_stands_alone
     assert not wrong
 
 
+@pytest.mark.parametrize("minutes", [6, 90])
+def test_an_outage_of_writes_parks_nothing(tmp_path: Path, minutes: int) -> None:
+    """The CRM answers every write with 503 and every read: however long it lasts, every command is carried out afterwards."""
+
+    async def story(home: World) -> tuple[View, View, list[str]]:
+        await live(home, 60)
+        home.portal.faults.add(
+            Fault(FaultKind.STATUS, method="POST", path="*/contacts/batch/upsert", times=None, status=503)
+        )
+        for number in range(20):
+            create(home, f"L-{number}", f"m-{number}", f"n{number}@sales.example")
+        during = await live(home, minutes * 60)
+        home.portal.faults.clear()
+        told = await live(home, 3600)
+        return during, told, disagreements(told, home.portal)
+
+    during, told, wrong = play(tmp_path, story)
+    assert not during.refused
+    assert told.done == {f"m-{number}": 1 for number in range(20)}
+    assert not told.refused
+    assert not wrong
+
+
+@pytest.mark.parametrize("kind", [FaultKind.STATUS, FaultKind.TIMEOUT_BEFORE])
+def test_one_record_that_the_crm_stumbles_over_is_parked_alone(tmp_path: Path, kind: FaultKind) -> None:
+    """Every batch that holds it is answered with 500, or not at all: the others take effect, and a person looks at the one."""
+
+    async def story(home: World) -> tuple[View, list[str]]:
+        await live(home, 60)
+        home.portal.faults.add(
+            Fault(kind, method="POST", path="*/contacts/batch/upsert", body=b"poison@", times=None, status=500)
+        )
+        for number in range(20):
+            name = "poison" if number == 13 else f"n{number}"
+            create(home, f"L-{number}", f"m-{number}", f"{name}@sales.example")
+        told = await live(home, 4 * 3600)
+        home.portal.faults.clear()
+        return told, disagreements(told, home.portal)
+
+    told, wrong = play(tmp_path, story)
+    assert told.done == {f"m-{number}": 1 for number in range(20) if number != 13}
+    assert told.refused == {"m-13": "attempts-exhausted"}
+    assert not wrong
+
+
 def test_what_a_search_shows_later_than_the_horizon_is_met_by_the_second_pass(tmp_path: Path) -> None:
     """An index that lags by five minutes, a horizon of one: the change is told once, after the second pass."""
 
