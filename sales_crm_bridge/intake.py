@@ -197,6 +197,14 @@ class Intaker:
         self._observer.intents("taken", sum(new))
         self._observer.intents("repeated", len(new) - sum(new))
         self._observer.intents("unreadable", len(intake.dead))
+        for letter in intake.dead:
+            extra = {
+                "event": "intake.dead-letter",
+                "tenant": letter.tenant,
+                "code": letter.code,
+                "source": letter.source,
+            }
+            log.error("an intent cannot be read and is kept as a dead letter", extra=extra)
         self.trouble = ""
         places = dict(intake.offsets) | {place: offset for place, (_, offset) in intake.placed.items()}
         self._asked |= places

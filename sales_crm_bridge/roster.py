@@ -153,7 +153,8 @@ class Roster:
     async def _tell(self, findings: Sequence[Finding], now_us: int) -> None:
         for one in findings:
             if one not in self.findings:
-                log.error("%s", one, extra={"event": "tenant.refused", "code": one.code})
+                extra = {"event": "tenant.refused", "code": one.code, "tenant": Path(one.place.file).stem}
+                log.error("%s", one, extra=extra)
         if self._holder and tuple(findings) != self.findings:
             since_us = {one: self._refused_us.get(one, now_us) for one in findings}
             await self._ledger.refuse(self._holder, [_refusal(self._holder, one, since_us[one]) for one in findings])

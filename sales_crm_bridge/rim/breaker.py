@@ -19,11 +19,13 @@ PROBE_US = 5_000_000
 class Breaker:
     """Opens after ``breaker_faults`` faults in a row; lets one probe through when its pause is over; closes on any success.
 
-    A probe that fails doubles the pause, up to ``breaker_open_max_s``. ``cause`` is the newest fault (None: a success came after).
+    A probe that fails doubles the pause, up to ``breaker_open_max_s``. ``cause`` is the newest fault (None: a success
+    came after). ``name``: the account's, for the log.
     """
 
-    def __init__(self, clock: Clock, terms: Terms) -> None:
+    def __init__(self, clock: Clock, terms: Terms, name: str) -> None:
         self._clock = clock
+        self._name = name
         self._terms = terms
         self._faults = 0
         self._pause_s = terms.breaker_open_s
@@ -71,7 +73,13 @@ class Breaker:
             return
         self._probe = 0
         self._until_us = self._clock.now_us() + round(self._pause_s * 1e6)
-        extra = {"event": "crm.suspended", "faults": self._faults, "for_s": self._pause_s, "code": cause.code}
+        extra = {
+            "event": "crm.suspended",
+            "account": self._name,
+            "faults": self._faults,
+            "for_s": self._pause_s,
+            "code": cause.code,
+        }
         log.warning("calls are suspended", extra=extra)
 
     def gave_up(self, call: int) -> None:

@@ -104,7 +104,7 @@ class Caller:
         self._tracer = tracer
         self._trace_out = trace_out
         self._host = urlsplit(address).hostname or ""
-        self._breaker = Breaker(clock, terms)
+        self._breaker = Breaker(clock, terms, name)
         self._limiter = Limiter(clock, terms, adapter.capabilities.budgets)
         self._quota = DayQuota(clock, terms, count)
         self._wire = Wire(address, transport, clock, terms.timeout_s, sign_in_address)

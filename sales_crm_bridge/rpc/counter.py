@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import traceback
 from collections import Counter as Counts
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ AGAIN_S = 1.0
 SETTLE_LOOK_S = 0.2
 """Pause between two looks whether a lead's commands are carried out."""
 
+_ID = re.compile(r"[A-Za-z0-9._:/-]{1,200}")
 NOT_FOUND = frozenset({"lead-unknown-in-crm", "lead-removed", "lead-merged"})
 _REASONED = (CommandState.PARKED, CommandState.REFUSED)
 
@@ -82,8 +84,9 @@ class Counter:
     async def serve(self, method: Method, sent: bytes, context: Context) -> Message:
         """One call of ``method``, from its request's bytes to its response or status."""
         status = grpc.StatusCode.OK
+        known: dict[str, str] = {}  # of the call, so far
         try:
-            return await self._serve(method, sent, context)
+            return await self._serve(method, sent, context, known)
         except Refused as refused:
             status = refused.status
             log.info(
@@ -93,6 +96,7 @@ class Counter:
                     "code": refused.reason,
                     "method": method.name,
                     "status": status.name,
+                    **known,
                 },
             )
             await abort(context, refused)
@@ -107,12 +111,14 @@ class Counter:
         await self._booker.close(limit_s)
         await self._asker.close()
 
-    async def _serve(self, method: Method, sent: bytes, context: Context) -> Message:
+    async def _serve(self, method: Method, sent: bytes, context: Context, known: dict[str, str]) -> Message:
         ours = True
         try:
             caller = self._door.admit(tuple(context.invocation_metadata() or ()), context.auth_context())
+            known["caller"] = caller.name
             _need_a_lead_method(method)
             request = _read_request(method, sent)
+            known |= _named(request)
             limit_s, ours = self._limit_s(context)
             with self._seat(request.context.tenant_id):
                 async with asyncio.timeout(limit_s):
@@ -332,6 +338,13 @@ def _read_request(method: Method, sent: bytes) -> Any:
     except DecodeError:
         said = f"these bytes are no {method.request.DESCRIPTOR.full_name}"
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "contract.unreadable", said) from None
+
+
+def _named(request: CommandRequest | GetLeadRequest) -> dict[str, str]:
+    """The ids of a request for the log, as far as they can be ids: who calls may have put anything there."""
+    told = request.context
+    ids = {"tenant": told.tenant_id, "message_id": told.idempotency_key, "correlation_id": told.correlation_id}
+    return {name: value for name, value in ids.items() if value and _ID.fullmatch(value)}
 
 
 def _authorize(caller: Caller, tenant: str) -> None:

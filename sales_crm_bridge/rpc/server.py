@@ -117,7 +117,8 @@ class RpcServer:
             ) from error
         await server.start()
         self._server = server
-        log.info("calls are taken on port %d (%s)", self.port, settings.transport, extra={"event": "call.listening"})
+        extra = {"event": "call.listening", "port": self.port}
+        log.info("calls are taken on port %d (%s)", self.port, settings.transport, extra=extra)
 
     async def run(self) -> None:
         """Serve, and have health tell whether the ledger is there, until ``drain``. Raises what ``start`` raises."""

@@ -146,7 +146,9 @@ def test_the_breakers_pause_grows_with_every_probe_that_fails() -> None:
     clock = VirtualClock(loop, EPOCH_US)
 
     async def main() -> None:
-        breaker = Breaker(clock, Terms(per_second=1, breaker_faults=3, breaker_open_s=30, breaker_open_max_s=200))
+        breaker = Breaker(
+            clock, Terms(per_second=1, breaker_faults=3, breaker_open_s=30, breaker_open_max_s=200), "acme/main"
+        )
         fault, pauses = CrmUnavailable("http.timeout", "no answer", retry_at_us=0), []
         for call in range(1, 4):
             assert breaker.enter(call) == 0

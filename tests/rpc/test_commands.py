@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import grpc
@@ -368,6 +369,20 @@ class Poisoned:
         if any(row.message_id == "bad" for row in intake.rows):
             raise ValueError(next(row.command.lead_id for row in intake.rows if row.message_id == "bad"))
         return await self._ledger.take(intake)
+
+
+async def test_a_refused_call_is_found_in_the_log_by_its_ids(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """Who called for whom with which key; what cannot be an id stays out of the log."""
+    shop.tenant("acme", "domain")
+    with caplog.at_level(logging.INFO):
+        async with shop.open() as server, shop.client(server) as client:
+            await refusal(client.create("L-1", "m-1"))
+            await refusal(client.create("L-1", "m-2 ada@corp.example"))
+    first, second = (one.__dict__ for one in caplog.records if getattr(one, "event", "") == "call.refused")
+    told = ("code", "caller", "tenant", "message_id", "correlation_id")
+    assert [first[name] for name in told] == ["rpc.not-ours", "sales-ui", "acme", "m-1", "c-1"]
+    assert second["tenant"] == "acme"
+    assert "message_id" not in second
 
 
 async def test_one_callers_fault_costs_nobody_else_theirs(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
