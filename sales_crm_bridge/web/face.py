@@ -146,10 +146,9 @@ class Face:
         """Take a delivery in; the answer says no more than its sender needs."""
         tenant, connection = request.path_params["tenant"], request.path_params["connection"]
         verdict = await self._receiver.receive(request, tenant, connection)
-        request.scope["bridge.code"] = verdict.code
+        request.scope["bridge.code"], request.scope["bridge.tenant"] = verdict.code, verdict.tenant
         if verdict.status == HTTPStatus.NOT_FOUND:
             return await _not_found(request, None)
-        request.scope["bridge.tenant"] = tenant
         headers = {"retry-after": str(verdict.retry_s)} if verdict.retry_s else {}
         if verdict.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT):
             headers["connection"] = "close"  # what is left of the body is not waited for

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -78,11 +78,15 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a delivery is answered with, why (a code for the log), and when it is sensible to come again (0: never mind)."""
+    """What a delivery is answered with, why (a code for the log), and when it is sensible to come again (0: never mind).
+
+    ``tenant``: whose it is, once that is known to be one of ours; what the address said is anybody's text.
+    """
 
     status: int
     code: str = ""
     retry_s: int = 0
+    tenant: str = ""
 
 
 _UNKNOWN = Verdict(status=HTTPStatus.NOT_FOUND, code="unknown")
@@ -115,7 +119,7 @@ class Receiver:
 
     def _done(self, tenant: str, connection: str, verdict: Verdict) -> Verdict:
         self._meter.delivery(tenant, connection, int(verdict.status))
-        return verdict
+        return replace(verdict, tenant=tenant)
 
     async def _take(self, request: Request, door: Door, tenant: str, connection: str) -> Verdict:
         body = await self._bodies.read(request)

@@ -349,6 +349,22 @@ async def test_before_the_tenants_are_known_nobody_is_sent_away(home: House) -> 
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
+@pytest.mark.parametrize("loaded", [True, False])
+async def test_what_an_address_says_is_no_tenant_until_one_is_found(
+    home: House, loaded: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stranger's text in the address reaches neither log nor metrics, also before it is known who the tenants are."""
+    caplog.set_level(logging.DEBUG, logger="sales_crm_bridge")
+    home.doors.loaded = loaded
+    await home.client.post("/webhooks/ada@corp.example%0Aforged/secret-name", content=b"{}")
+    ours = [record.__dict__ for record in caplog.records if record.name.startswith("sales_crm_bridge")]
+    assert ours
+    told = json.dumps(ours, default=str)
+    page = (await home.client.get("/metrics")).text
+    for word in ("ada@corp.example", "forged", "secret-name"):
+        assert word not in told + page
+
+
 async def test_a_secret_that_is_gone_is_our_fault(home: House) -> None:
     """503: the delivery may be good, so it is to come again when the secret is back."""
     finding = Finding(
