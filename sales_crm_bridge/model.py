@@ -477,8 +477,18 @@ class Notice:
     dedupe: str
 
 
+NO_WEBHOOKS = "no-webhooks"
+"""Why a connection refuses every delivery: its CRM sends none, or none are declared."""
+
+NO_HOOK_SECRET = "no-secret"  # noqa: S105 - a code
+"""Why a connection refuses every delivery: it has no secret to verify one with."""
+
+BAD_FORM = "bad-form"
+"""Why a delivery is refused that is signed well: its body is not of the form that the adapter knows."""
+
+
 class HookRefused(Exception):
-    """A delivery whose signature, age or form does not hold; ``code`` says which."""
+    """A delivery whose signature, age or form does not hold; ``code`` says which: one of the above, or the adapter's own."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)

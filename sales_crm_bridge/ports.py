@@ -151,7 +151,11 @@ class CrmAdapter(Protocol):
         ...
 
     def notices(self, hook: Hook, secrets: Secrets) -> list[Notice]:
-        """A delivery's meaning, after its signature and age are verified; raises ``HookRefused``."""
+        """A delivery's meaning, after its signature and age are verified; raises ``HookRefused``.
+
+        Its code is ``NO_WEBHOOKS`` where none are listened to, ``NO_HOOK_SECRET`` where there is no secret to verify one with,
+        ``BAD_FORM`` for a body that is signed well and of no known form, and the adapter's own for a signature that does not hold.
+        """
         ...
 
 

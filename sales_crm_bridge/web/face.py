@@ -147,12 +147,12 @@ class Face:
         tenant, connection = request.path_params["tenant"], request.path_params["connection"]
         verdict = await self._receiver.receive(request, tenant, connection)
         request.scope["bridge.code"], request.scope["bridge.tenant"] = verdict.code, verdict.tenant
-        if verdict.status == HTTPStatus.NOT_FOUND:
-            return await _not_found(request, None)
         headers = {"retry-after": str(verdict.retry_s)} if verdict.retry_s else {}
         if verdict.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT):
             headers["connection"] = "close"  # what is left of the body is not waited for
-        body = {} if verdict.status == HTTPStatus.OK else {"error": verdict.code}
+        # Why a signature does not hold stands in the log: to whoever has not signed, all addresses are the same.
+        told = "unauthorized" if verdict.status == HTTPStatus.UNAUTHORIZED else verdict.code
+        body = {} if verdict.status == HTTPStatus.OK else {"error": told}
         return JSONResponse(body, verdict.status, headers)
 
 
@@ -245,7 +245,7 @@ def _route(scope: Scope) -> str:
 
 
 async def _not_found(_request: Request, _error: object) -> Response:
-    """The same for every address that there is not: which tenants there are is nobody's business."""
+    """The same for every address that there is not."""
     return JSONResponse({"error": "not-found"}, HTTPStatus.NOT_FOUND)
 
 

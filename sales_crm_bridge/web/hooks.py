@@ -1,8 +1,9 @@
 """A webhook's delivery: from bytes to notices in the ledger, or the status that it is refused with.
 
 A delivery is believed as a hint only, and acknowledged only when the ledger has what it hints at. Whoever sends rubbish costs
-little: an unknown address is refused before the body is read, a body is limited while it is read, in bytes and in time, and of
-too many that come at the same time the slowest is given up. A connection's places are for those who have signed.
+little: a body is limited while it is read, in bytes and in time, and of too many that come at the same time the slowest is given
+up. A connection's places are for those who have signed. Whoever has not is told the same, and as soon, wherever he knocks: which
+tenants there are, and who of them listens, is nobody's business.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from starlette.requests import ClientDisconnect
 
 from sales_crm_bridge.errors import BridgeError, ConfigError, EnvironmentFault, LedgerBusy
-from sales_crm_bridge.model import Hook, HookRefused
+from sales_crm_bridge.model import BAD_FORM, Hook, HookRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
     from sales_crm_bridge.web.meter import Meter
 
 log = logging.getLogger(__name__)
-
-NO_SUCH_ADDRESS = frozenset({"no-webhooks", "no-client-secret"})
-"""Why an adapter refuses every delivery: this connection listens to none, so its address is as good as none."""
-
-BAD_FORM = "bad-form"
-"""Why an adapter refuses a delivery that is signed well: its body is not of the form that it knows."""
 
 CLIENT_CLOSED = 499
 """What is logged when the caller went away in the middle of its body: nobody hears an answer."""
@@ -89,9 +84,6 @@ class Verdict:
     tenant: str = ""
 
 
-_UNKNOWN = Verdict(status=HTTPStatus.NOT_FOUND, code="unknown")
-
-
 class Receiver:
     """Takes deliveries in."""
 
@@ -110,21 +102,24 @@ class Receiver:
             return self._done("", "", Verdict(status=HTTPStatus.SERVICE_UNAVAILABLE, code="starting", retry_s=5))
         door = self._doors.find(tenant, connection)
         if door is None:
-            return self._done("", "", _UNKNOWN)
+            tenant = connection = ""
         try:
-            verdict = await self._take(request, door, tenant, connection)
+            body = await self._bodies.read(request)
         except ClientDisconnect:
-            verdict = Verdict(status=CLIENT_CLOSED, code="client-gone")
+            body = Verdict(status=CLIENT_CLOSED, code="client-gone")
+        if isinstance(body, Verdict):
+            verdict = body
+        elif door is None:
+            verdict = refusal("unknown")
+        else:
+            verdict = await self._take(request, body, door, tenant, connection)
         return self._done(tenant, connection, verdict)
 
     def _done(self, tenant: str, connection: str, verdict: Verdict) -> Verdict:
         self._meter.delivery(tenant, connection, int(verdict.status))
         return replace(verdict, tenant=tenant)
 
-    async def _take(self, request: Request, door: Door, tenant: str, connection: str) -> Verdict:
-        body = await self._bodies.read(request)
-        if isinstance(body, Verdict):
-            return body
+    async def _take(self, request: Request, body: bytes, door: Door, tenant: str, connection: str) -> Verdict:
         hook = Hook(
             method=request.method,
             url=public_address(self._limits.public_url, request),
@@ -218,9 +213,7 @@ class Bodies:
 
 
 def refusal(code: str) -> Verdict:
-    """What an adapter's refusal is answered with."""
-    if code in NO_SUCH_ADDRESS:
-        return _UNKNOWN
+    """What a refusal is answered with: only who has signed well is told that his form is at fault."""
     return Verdict(status=HTTPStatus.BAD_REQUEST if code == BAD_FORM else HTTPStatus.UNAUTHORIZED, code=code)
 
 

@@ -18,6 +18,8 @@ from sales_crm_adapters.__main__ import MEANINGS, page
 
 from sales_crm_bridge.errors import CrmUnavailable
 from sales_crm_bridge.model import (
+    NO_HOOK_SECRET,
+    NO_WEBHOOKS,
     Account,
     Answered,
     Capabilities,
@@ -330,13 +332,16 @@ def test_a_token_endpoint_that_says_no_is_heard_by_the_sign_in(world: World) -> 
 @given(body=st.binary(max_size=60), headers=st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3))
 @pytest.mark.parametrize("name", sorted(WORLDS))
 def test_an_unsigned_delivery_is_refused(name: str, body: bytes, headers: dict[str, str]) -> None:
-    """Whatever comes without a good signature: HookRefused with a code, nothing else."""
+    """Whatever comes without a good signature: HookRefused with a code, nothing else; who can verify none says it in one word."""
     world = WORLDS[name]()
     hook = Hook(method="POST", url="https://bridge.example/hooks", headers=headers, body=body, received_us=1)
     for secrets in ({}, {"client_secret": "s", "webhook_secret": "s"}):
         with pytest.raises(HookRefused) as refused:
             world.adapter.notices(hook, Secrets(values=secrets))
+        listens = world.adapter.capabilities.webhooks
         assert refused.value.code
+        assert (refused.value.code == NO_WEBHOOKS) is not listens
+        assert (refused.value.code == NO_HOOK_SECRET) is (listens and not secrets)
 
 
 # --- garbage ----------------------------------------------------------------------------------------------------------

@@ -389,7 +389,7 @@ async def test_deliveries_are_counted_by_the_connections_that_there_are(home: Ho
     assert samples == {
         ("webhook_deliveries_total", (("connection", "main"), ("status", "200"), ("tenant", "acme"))): 1,
         ("webhook_deliveries_total", (("connection", "main"), ("status", "401"), ("tenant", "acme"))): 1,
-        ("webhook_deliveries_total", (("connection", ""), ("status", "404"), ("tenant", ""))): 2,
+        ("webhook_deliveries_total", (("connection", ""), ("status", "401"), ("tenant", ""))): 2,
     }
     assert of(await scrape(home), "notices_heard_total", tenant="acme", connection="main") == 2
 

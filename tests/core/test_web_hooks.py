@@ -74,12 +74,18 @@ async def test_what_hints_at_nothing_of_ours_is_taken_and_forgotten(home: House)
     ],
 )
 async def test_what_is_not_signed_well_and_lately_is_refused(
-    home: House, delivery: tuple[bytes, dict[str, str]], code: str
+    home: House, delivery: tuple[bytes, dict[str, str]], code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """401: another secret, another address, an old one played back, one from the future, none at all. Nothing is owed."""
+    """401: another secret, another address, an old one played back, one from the future, none at all. Nothing is owed.
+
+    Why stands in the log, for those who set it up.
+    """
+    caplog.set_level(logging.INFO, logger="sales_crm_bridge")
     answer = await home.post(delivery)
-    assert (answer.status_code, answer.json()) == (401, {"error": code})
+    assert (answer.status_code, answer.json()) == (401, {"error": "unauthorized"})
     assert await home.heard() == []
+    lines = [vars(record) for record in caplog.records if record.name.startswith("sales_crm_bridge")]
+    assert [(line["event"], line["tenant"], line["code"]) for line in lines] == [("http.request", "acme", code)]
 
 
 async def test_a_body_changed_on_the_way_is_refused(home: House) -> None:
@@ -105,18 +111,59 @@ async def test_the_deployments_public_address_is_what_signatures_cover() -> None
     await home.ledger.close()
 
 
-@pytest.mark.parametrize(
-    "path", ["/webhooks/nobody/main", "/webhooks/acme/other", "/webhooks/acme/main/more", "/webhooks", "/x"]
-)
-async def test_an_address_that_there_is_not_tells_nothing(home: House, path: str) -> None:
-    """404 with the same words, whether the tenant exists, the connection, or neither; and the same where it has no secret."""
-    answer = await home.post(signed([event()], path=path), path)
+UNSIGNED: dict[str, tuple[bytes, dict[str, str]]] = {
+    "nothing": (b"", {}),
+    "unsigned": (b"[]", {}),
+    "signed by another": signed([event()], secret="another"),
+    "too old": signed([event()], at_us=NOW_US - 6 * MINUTES_US),
+    "too large": (b"x" * (LIMITS.body_bytes_max + 1), {}),
+    "a length that is none": (b"[]", {"content-length": "-1"}),
+}
+
+
+@pytest.mark.parametrize("delivery", UNSIGNED.values(), ids=UNSIGNED)
+async def test_who_has_not_signed_learns_nothing_of_who_is_there(
+    home: House, delivery: tuple[bytes, dict[str, str]]
+) -> None:
+    """The same answer to the last byte at an address of ours, one of nobody's, and one of ours that listens to no webhooks."""
+    ours = await home.post(delivery)
+    strangers = [await home.post(delivery, path) for path in ("/webhooks/nobody/main", "/webhooks/acme/other")]
     home.doors.secrets = {}
-    silent = await home.post(signed([event()]))
-    for one in (answer, silent):
-        assert (one.status_code, one.json()) == (404, {"error": "not-found"})
-    assert answer.headers == silent.headers
-    assert answer.content == silent.content
+    silent = await home.post(delivery)
+    assert ours.status_code in (401, 413)
+    for other in (*strangers, silent):
+        assert (other.status_code, other.content, other.headers) == (ours.status_code, ours.content, ours.headers)
+
+
+def test_nor_by_how_long_an_answer_takes() -> None:
+    """A body that is announced and does not come is waited for, wherever it was to go."""
+
+    async def story(home: House) -> list[tuple[int, float]]:
+        told = []
+        for path in ("/webhooks/acme/main", "/webhooks/nobody/main"):
+            began = asyncio.get_running_loop().time()
+            status = await call(home, never_comes, {"content-length": "2"}, path)
+            told.append((status, asyncio.get_running_loop().time() - began))
+        return told
+
+    assert on_virtual_time(story) == [(408, LIMITS.body_timeout_s)] * 2
+
+
+async def test_where_none_can_be_verified_the_log_says_so(home: House, caplog: pytest.LogCaptureFixture) -> None:
+    """The connection's tenant and the reason, so that who wonders why a CRM is refused finds it: there is no secret."""
+    caplog.set_level(logging.INFO, logger="sales_crm_bridge")
+    home.doors.secrets = {}
+    await home.post(signed([event()]))
+    await home.post(signed([event()]), "/webhooks/nobody/main")
+    lines = [vars(record) for record in caplog.records if record.name.startswith("sales_crm_bridge")]
+    assert [(line["tenant"], line["code"]) for line in lines] == [("acme", "no-secret"), ("", "unknown")]
+
+
+@pytest.mark.parametrize("path", ["/webhooks/acme/main/more", "/webhooks/acme", "/webhooks", "/x"])
+async def test_what_is_no_address_for_webhooks_is_not_there(home: House, path: str) -> None:
+    """404, whatever it is."""
+    answer = await home.post(signed([event()], path=path), path)
+    assert (answer.status_code, answer.json()) == (404, {"error": "not-found"})
 
 
 async def test_only_posts_are_taken(home: House) -> None:
@@ -125,7 +172,9 @@ async def test_only_posts_are_taken(home: House) -> None:
     assert (await home.client.post("/metrics")).status_code == 405
 
 
-async def call(home: House, receive: Callable[[], Awaitable[Any]], headers: dict[str, str]) -> int:
+async def call(
+    home: House, receive: Callable[[], Awaitable[Any]], headers: dict[str, str], path: str = "/webhooks/acme/main"
+) -> int:
     """Post by hand, message by message; the status."""
     statuses: list[int] = []
 
@@ -136,8 +185,8 @@ async def call(home: House, receive: Callable[[], Awaitable[Any]], headers: dict
     scope = {
         "type": "http",
         "method": "POST",
-        "path": "/webhooks/acme/main",
-        "raw_path": b"/webhooks/acme/main",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "scheme": "http",
         "root_path": "",
@@ -413,7 +462,7 @@ async def test_the_log_has_one_line_a_delivery_and_nothing_of_it(home: House, ca
         ("http.request", "/webhooks/{tenant}/{connection}"),
         ("http.probe", "/healthz"),
     ]
-    assert [(line.status, line.tenant) for line in lines[:2]] == [(200, "acme"), (404, "")]  # type: ignore[attr-defined]
+    assert [(line.status, line.tenant) for line in lines[:2]] == [(200, "acme"), (401, "")]  # type: ignore[attr-defined]
     told = json.dumps([record.__dict__ for record in caplog.records], default=str)
     for secret in ("987654321", headers["x-hubspot-signature-v3"], "in-the-query", "an-invented-name"):
         assert secret not in told

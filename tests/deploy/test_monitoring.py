@@ -88,6 +88,7 @@ async def busy(home: World) -> str:
             body, headers = signed([event()], path=path, at_us=home.clock.now_us(), base="https://bridge.example")
             for signature in (headers, {}):
                 await client.post(path, content=body, headers=signature)
+            await client.post("/webhooks/nobody/hubspot", content=body, headers=headers)
             await face.pulse.look()
             await face.pulse.ask_kafka()
             scraped = (await client.get("/metrics")).text

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from sales_crm_adapters.hubspot.options import CONTACTS, LEADS, OBJECT_TYPE_IDS, Options
-from sales_crm_bridge.model import Hook, HookRefused, Notice, Secrets
+from sales_crm_bridge.model import BAD_FORM, NO_HOOK_SECRET, Hook, HookRefused, Notice, Secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,12 +76,12 @@ def notices(options: Options, hook: Hook, secrets: Secrets) -> list[Notice]:
     """
     secret = secrets.get("client_secret")
     if not secret:
-        raise HookRefused("no-client-secret")
+        raise HookRefused(NO_HOOK_SECRET)
     verify(hook, secret)
     try:
         events = _events_of(hook.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as fault:
-        raise HookRefused("bad-form") from fault
+        raise HookRefused(BAD_FORM) from fault
     return [notice for event in events for notice in _of(options, event)]
 
 

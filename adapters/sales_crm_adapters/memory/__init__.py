@@ -26,6 +26,7 @@ from sales_crm_adapters.memory.wire import (
 )
 from sales_crm_bridge.errors import Bug, CrmUnavailable
 from sales_crm_bridge.model import (
+    NO_WEBHOOKS,
     Accepted,
     Account,
     Answered,
@@ -155,7 +156,7 @@ class Memory:
 
     def notices(self, hook: Hook, secrets: Secrets) -> list[Notice]:
         """It sends none, so whatever comes is not from it."""
-        raise HookRefused("no-webhooks")
+        raise HookRefused(NO_WEBHOOKS)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from sales_crm_adapters.rest.answers import UNREADABLE, id_text, parsed
 from sales_crm_adapters.rest.notions import Aside
 from sales_crm_adapters.rest.paths import every, one, path_of, paths_of
 from sales_crm_adapters.rest.templates import parts_of, plain
-from sales_crm_bridge.model import Hook, HookRefused, Notice
+from sales_crm_bridge.model import BAD_FORM, NO_HOOK_SECRET, NO_WEBHOOKS, Hook, HookRefused, Notice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,16 +37,16 @@ class Hooks:
         """See ``ports.CrmAdapter.notices``."""
         part = self._part
         if part is None:
-            raise HookRefused("no-webhooks")
+            raise HookRefused(NO_WEBHOOKS)
         secret = secrets.get(SECRET)
         if not secret:
-            raise HookRefused("no-webhook-secret")
+            raise HookRefused(NO_HOOK_SECRET)
         self._verify(part, hook, secret)
         body = parsed(hook.body)
         found = one(body, path_of(part.events)) if body is not UNREADABLE else UNREADABLE
         events = found if isinstance(found, list) else [found]
         if body is UNREADABLE or len(events) > EVENTS_MAX or not all(isinstance(event, dict) for event in events):
-            raise HookRefused("bad-form")
+            raise HookRefused(BAD_FORM)
         whole = hashlib.sha256(hook.body).hexdigest()[:16]
         return [notice for event in events for notice in _notices(part, hook, event, whole)]
 

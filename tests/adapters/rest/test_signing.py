@@ -287,7 +287,7 @@ def test_a_secret_by_itself_can_be_the_signature() -> None:
     signature = {"header": "X-Token", "scheme": "token"}
     hook = Hook(method="POST", url="u", headers={"x-token": "whsec"}, body=json.dumps(event()).encode(), received_us=0)
     assert len(notices(hook, signature=signature, timestamp=None)) == 1
-    with pytest.raises(HookRefused, match="no-webhook-secret"):
+    with pytest.raises(HookRefused, match="no-secret"):
         adapter({"webhook": {**WEBHOOK, "signature": signature}}).notices(hook, Secrets(values={}))
     with pytest.raises(HookRefused, match="no-webhooks"):
         adapter().notices(hook, SECRET)
