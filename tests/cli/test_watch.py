@@ -13,7 +13,7 @@ import pytest
 from sales_crm_bridge import cli
 from sales_crm_bridge.console import Console
 from sales_crm_bridge.errors import EXIT_OK
-from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.ledger import migrate, open_ledger
 from sales_crm_bridge.state import TenantRow
 
 
@@ -22,6 +22,7 @@ def config(tmp_path: Path) -> Path:
     """A deployment that has a ledger and nothing in it."""
     file = tmp_path / "bridge.yaml"
     file.write_text(f"ledger: sqlite:///{tmp_path / 'bridge.db'}\n")
+    asyncio.run(migrate(f"sqlite:///{tmp_path / 'bridge.db'}"))
     return file
 
 
