@@ -1,7 +1,8 @@
 """The pages lead where they say, and every code that the bridge can produce is explained."""
 
+import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,43 @@ def test_every_code_has_its_line_in_the_operations_page() -> None:
     assert len(used) > 60
     missing = sorted(code for code in used - FINDINGS.keys() if f"`{code}`" not in page)
     assert not missing
+
+
+FORM = re.compile(r"[a-z][a-z0-9]*([.-][a-z0-9]+)+")
+SAYERS = ("HookRefused", "Refused", "NotSent", "AnswerLost", "unavailable", "_unknown")
+FAULTS = ("Fault", "Stopped", "Unavailable", "Lost", "Busy", "Moved")
+
+
+def codes_of(tree: ast.Module) -> Iterator[str]:
+    """Every constant that stands where a code does: behind ``code=`` or ``reason=``, first in what says a fault."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        said = [word.value for word in node.keywords if word.arg in ("code", "reason")]
+        if name in SAYERS or name.endswith(FAULTS):
+            said += node.args[:2]
+        for value in said:
+            for part in ast.walk(value):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str) and FORM.fullmatch(part.value):
+                    yield part.value
+
+
+def test_every_word_for_what_happened_is_explained() -> None:
+    """Also those without an area: why a command waits, why a delivery was refused, what a CRM's answer lacked."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    used = {
+        code
+        for folder in ("sales_crm_bridge", "adapters")
+        for file in (ROOT / folder).rglob("*.py")
+        if not {"pb", "sandbox", "simulate", "demo", "mapping"} & set(file.parts)
+        for code in codes_of(ast.parse(file.read_text(encoding="utf-8")))
+        if not code.startswith("bug.")
+    }
+    assert len(used) > 100
+    told = {code.rpartition(".")[2] for code in re.findall(r"`((?:rest|hubspot|memory)\.[a-z-]+)`", page)}
+    explained = {*re.findall(r"`([a-z0-9.-]+)`", page), *told, *FINDINGS}
+    assert not sorted(used - explained)
 
 
 def test_every_finding_is_in_the_reference_page() -> None:
