@@ -11,7 +11,7 @@ import msgspec
 from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
 from sales_crm_bridge.model import FeedKind, LeadState, Record
 from sales_crm_bridge.policy import sight, walks
-from sales_crm_bridge.reading import READ_BATCH, Reader
+from sales_crm_bridge.reading import READ_BATCH, Reader, sort
 from sales_crm_bridge.state import Commit, DeadLetter, Run
 from sales_crm_bridge.tracing import NOTHING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.errors import RuntimeFault
-    from sales_crm_bridge.model import Page, Raw
+    from sales_crm_bridge.model import Page
     from sales_crm_bridge.policy.sight import Book
     from sales_crm_bridge.policy.walks import Standing, Walk
     from sales_crm_bridge.state import Binding, NoticeRow
@@ -193,7 +193,7 @@ class Puller:
         decoded: dict[str, Record] = {}
         sure: dict[str, Record] = {}
         while True:
-            fresh, seen = self._sort(page.raws, printed, known)
+            fresh, seen = sort(page.raws, printed, known)
             records, dead = self._reader.decode(fresh, decoded)
             doubts = [record.id for record in records if sight.doubtful(record, known.get(record.id))]
             records, more = await self._reader.confirm(records, [name for name in doubts if name not in sure], sure)
@@ -203,9 +203,7 @@ class Puller:
                     edition = desk.books.edition
                     known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
                 by_crm, by_lead = await self._reader.neighbours(records, known)
-                settled = {record.id for record in self._sort(page.raws, printed, known)[0]} <= {
-                    raw.id for raw in fresh
-                }
+                settled = {record.id for record in sort(page.raws, printed, known)[0]} <= {raw.id for raw in fresh}
                 if settled and not self._reader.busy(records, by_crm, by_lead):
                     sightings = [sight.Sighting(record, printed.get(record.id, b"")) for record in records]
                     book = sight.read_page(
@@ -229,19 +227,6 @@ class Puller:
         """The number of the sweep under way, or of the last one: what any walk sees alive counts as seen by it."""
         return max(self._standings[walk.name].run for walk in self._walks if walk.turn is walks.Pass.SWEEP)
 
-    @staticmethod
-    def _sort(raws: Sequence[Raw], printed: dict[str, bytes], known: dict[str, Binding]) -> tuple[list[Raw], list[str]]:
-        """Raws that must be decoded, and the ids of those that are as they were."""
-        fresh: list[Raw] = []
-        seen: list[str] = []
-        for raw in raws:
-            binding = known.get(raw.id)
-            if binding is not None and binding.fingerprint == printed[raw.id] and binding.crm_id == raw.id:
-                seen.append(raw.id)
-            else:
-                fresh.append(raw)
-        return fresh, seen
-
     # --- the end of a sweep: who was not there ------------------------------------------------------------------------
 
     async def _ask_for_absent(self, walk: Walk, standing: Standing) -> None:
@@ -252,6 +237,8 @@ class Puller:
         if not unseen:
             again = walks.another_pass(walk, standing)
             after = again or msgspec.structs.replace(standing, absent=None)
+            if again is None and walks.unsettled(walk, standing):
+                self._give_up(walk)
             await self._commit(walk, after, _NOTHING, 0, [], 0, [], finished=again is None)
             return
         after = msgspec.structs.replace(standing, absent=unseen[-1].crm_id)
@@ -263,6 +250,20 @@ class Puller:
 
         ids = [binding.crm_id for binding in unseen]
         await self._reader.reread(ids, self._purpose(walk), keep, sweep=standing.run, importing=False)
+
+    def _give_up(self, walk: Walk) -> None:
+        """Say that a sweep ends though no two of its passes agreed; its run keeps it."""
+        run = self._runs.get(walk.name)
+        if run is not None:
+            self._runs[walk.name] = msgspec.structs.replace(run, code="sweep.unsettled")
+        self._desk.observer.unsettled(walk.name)
+        given_up = {
+            "event": "sweep.unsettled",
+            "tenant": self._desk.tenant,
+            "feed": walk.name,
+            "passes": walks.PASSES_MAX,
+        }
+        log.warning("a sweep ends though no two of its passes agree: the list moves too fast", extra=given_up)
 
     # --- what webhooks hint at ----------------------------------------------------------------------------------------
 
@@ -348,10 +349,8 @@ class Puller:
         trace = self._span.context
         rows = desk.scribe.leads(book.drafts, run_id=desk.scribe.run_id(run), now_us=now_us, trace=trace)
         facts = None
-        unsettled = finished and walks.unsettled(walk, after)
         if finished:
-            code = UNSETTLED if unsettled else run.code
-            run = msgspec.structs.replace(run, state="completed", finished_us=now_us, code=code)
+            run = msgspec.structs.replace(run, state="completed", finished_us=now_us)
             facts = self._facts + 1
             rows.append(desk.scribe.sync_completed(run, walk, version=facts, lag_us=self._lag_us(after), now_us=now_us))
             after = walks.end(walk, after, now_us)
@@ -370,10 +369,6 @@ class Puller:
         desk.observer.saw(walk.name, book, len(seen) if read else 0)
         self._standings[walk.name] = after
         self._runs[walk.name] = run
-        if unsettled:
-            desk.observer.unsettled(walk.name)
-            extra = {"event": UNSETTLED, "tenant": desk.tenant, "feed": walk.name, "passes": walks.PASSES_MAX}
-            log.warning("a sweep ends though its passes do not agree: the list moves too fast", extra=extra)
         if facts is not None:
             self._facts = facts
             await self._tell_gaps()

@@ -13,7 +13,7 @@ from sales_crm_bridge.state import DeadLetter
 from sales_crm_bridge.tracing import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.model import Raw
@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from sales_crm_bridge.state import Binding
 
 READ_BATCH = 100
+
+
+def sort(
+    raws: Sequence[Raw], printed: Mapping[str, bytes], known: Mapping[str, Binding]
+) -> tuple[list[Raw], list[str]]:
+    """Raws of a page that must be decoded, and the ids of those that are as they were; ``printed``: their fingerprints by id."""
+    fresh: list[Raw] = []
+    seen: list[str] = []
+    for raw in raws:
+        binding = known.get(raw.id)
+        if binding is not None and binding.fingerprint == printed[raw.id] and binding.crm_id == raw.id:
+            seen.append(raw.id)
+        else:
+            fresh.append(raw)
+    return fresh, seen
 
 
 class Reader:
