@@ -113,7 +113,8 @@ def connection_of(
     """The connection as the file says it, and everything that is wrong with it.
 
     ``environ``: where ``env:`` references lead; None: no reference is followed, so no secret is missed.
-    ``accepted``: the file is in force already, and stays so (rule 17): that a host is none is found in new files alone.
+    ``accepted``: the file is in force already, and stays so (rule 17): that a host is none, or that an option lacks its secret, is
+    found in new files alone.
     ``fields``: the CRM fields that the mapping names; None: it is not whole.
     """
     part = parsed.connection
@@ -137,7 +138,7 @@ def connection_of(
         found += problems
         kinds = {kind.name: kind for kind in entry.credentials}
         kind = str(part.credentials.get("kind", ""))
-        given = {*kinds[kind].secrets, *part.credentials} - {"kind"} if kind in kinds else None
+        given = {*kinds[kind].secrets, *part.credentials} - {"kind"} if kind in kinds and not accepted else None
         for problem in entry.problems(part.options, kind if kind in kinds else "", given, fields):
             place = where("connection", "options", *problem.path, key=problem.key)
             found.append(finding(problem.code, problem.message, place, problem.remedy))

@@ -139,7 +139,7 @@ class Timestamp(Part, frozen=True, kw_only=True):
 
 
 class WebhookPart(Part, frozen=True, kw_only=True):
-    """What deliveries of the CRM look like. Secret: `credentials.webhook_secret`."""
+    """What deliveries of the CRM look like. Secret: `credentials.webhook_secret`, without which none could be verified."""
 
     signature: Annotated[Signature, Meta(description="How a delivery is signed.")]
     timestamp: Annotated[Timestamp | None, Meta(description="When it was sent.")] = None

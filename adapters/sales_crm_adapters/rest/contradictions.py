@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sales_crm_adapters.rest.hooks import SECRET
 from sales_crm_adapters.rest.list_faults import list_faults
 from sales_crm_adapters.rest.notions import Request
 from sales_crm_adapters.rest.paths import is_plain, path_of
@@ -14,7 +15,7 @@ from sales_crm_adapters.rest.templates import variables
 from sales_crm_adapters.rest.write_faults import read_faults, write_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from sales_crm_adapters.rest.about_records import RecordPart
     from sales_crm_adapters.rest.about_us import SignIn, WebhookPart
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 SIGN_INS = ("token", "basic", "refresh_token", "client_credentials", "login")
 
 
-def contradictions(parts: Mapping[str, Any], credentials: str) -> Iterator[Mistake]:
-    """The contradictions between those sections that are whole; ``credentials``: their kind ("" unknown)."""
+def contradictions(parts: Mapping[str, Any], credentials: str, secrets: Collection[str] | None) -> Iterator[Mistake]:
+    """The contradictions between those sections that are whole; ``credentials``: their kind ("" unknown).
+
+    ``secrets``: the names of those that the connection has (None: not known).
+    """
     if "sign_in" in parts:
         yield from _sign_in(parts["sign_in"], credentials)
     record = parts.get("record")
@@ -43,7 +47,7 @@ def contradictions(parts: Mapping[str, Any], credentials: str) -> Iterator[Mista
         for name, section in parts.items():
             yield from _budgets(section, (name,), parts["limits"].budgets)
     if parts.get("webhook") is not None:
-        yield from _webhook(parts["webhook"])
+        yield from _webhook(parts["webhook"], secrets)
 
 
 def _sign_in(part: SignIn, credentials: str) -> Iterator[Mistake]:
@@ -144,7 +148,10 @@ def requests(value: Any, route: Route) -> Iterator[tuple[Route, Request]]:
             yield from requests(member, (*route, at))
 
 
-def _webhook(part: WebhookPart) -> Iterator[Mistake]:
+def _webhook(part: WebhookPart, secrets: Collection[str] | None) -> Iterator[Mistake]:
+    if secrets is not None and SECRET not in secrets:
+        said = f"deliveries that nobody can verify: the credentials have no {SECRET!r}"
+        yield contradiction(("webhook",), said, f"add {SECRET!r} to the credentials, or remove the section")
     signature, here = part.signature, ("webhook", "signature")
     signed = set(variables(signature.signs))
     if signature.scheme != "token" and "body" not in signed:

@@ -86,7 +86,7 @@ def lint(
             spoilt.add(name)
             yield mistake
     whole = {name: part for name, part in parts.items() if name not in spoilt}
-    yield from contradictions(whole, credentials)
+    yield from contradictions(whole, credentials, secrets)
     yield from strangers(whole, secrets, fields)
 
 

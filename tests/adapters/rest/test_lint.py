@@ -19,6 +19,7 @@ from sales_crm_bridge.findings import FINDINGS
 from tests.adapters.rest.kit import PLAIN, adapter, declared
 
 REST = CATALOGUE["rest"]
+EXAMPLE = Path(__file__).parents[3] / "config" / "examples" / "bottlecrm.yaml"
 BATCH: dict[str, Any] = {
     "max": 10,
     "update": {
@@ -310,6 +311,31 @@ def test_a_file_is_held_against_its_own_names() -> None:
     _, told = tenants.parse(broken.encode(), "miserly.yaml", CATALOGUE, secrets=False)
     assert [one.code for one in told] == ["config.unknown-key"]
     assert "Tel" in told[0].remedy
+
+
+def test_a_webhook_without_its_secret_is_found() -> None:
+    """Every delivery would be refused, and nobody would know why: told before; where the secrets are not known, nothing is."""
+    (told,) = lint(declared(hook()), "token", {"kind", "token"})
+    assert (told.path, told.code) == (("webhook",), "rest.contradiction")
+    assert "webhook_secret" in told.message
+    assert "webhook_secret" in told.remedy
+    assert list(lint(declared(hook()), "token", {"kind", "token", "webhook_secret"})) == []
+    assert list(lint(declared({}), "token", {"kind", "token"})) == []
+    assert list(lint(declared(hook()), "token")) == []
+
+
+def test_it_is_found_in_new_files_and_what_was_accepted_stays_in_force() -> None:
+    """In the example the secret is taken away: `check` names file and line; a process that has accepted that goes on with it."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    bare = "\n".join(line for line in text.splitlines() if "webhook_secret:" not in line)
+    assert bare != text
+    tenant, told = tenants.parse(bare.encode(), "acme.yaml", CATALOGUE, secrets=False)
+    assert tenant is None
+    ((code, line),) = [(one.code, one.place.line) for one in told]
+    assert code == "rest.contradiction"
+    assert bare.splitlines()[line - 1].strip().startswith(("webhook:", "signature:"))
+    assert tenants.reaccept(bare, "acme", CATALOGUE).connection.name == "bottlecrm"
+    assert tenants.parse(text.encode(), "acme.yaml", CATALOGUE, secrets=False)[1] == []
 
 
 def test_mistakes_of_several_sections_are_told_together() -> None:
