@@ -50,10 +50,9 @@ def refusals(
                 said = said.replace(str(value), "***")
             near = nearest(name, _USUAL) if said.startswith("No such") else ""
             remedy = f"did you mean {near!r}?" if near else ""
-            said = (
-                said if f'"{name}"' in said else f"{name}: {said}"
-            )  # librdkafka may speak of another name of the setting
-            found.append(finding("config.kafka", said, place(name), remedy))
+            # librdkafka may speak of another name of the setting.
+            message = said if f'"{name}"' in said else f"{name}: {said}"
+            found.append(finding("config.kafka", message, place(name), remedy))
     if found:
         return found
     secrets = [str(settings.client[name]) for name in sorted(hidden) if name in settings.client]

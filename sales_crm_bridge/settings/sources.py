@@ -46,13 +46,14 @@ class Source:
     broken: tuple[Route, ...] = ()
 
     def place(self, route: Sequence[str | int]) -> Place:
-        """Where the value at ``route`` stands, which is in ``values`` or ``broken``."""
-        for length in range(len(route), 0, -1):
-            parts = [str(step).replace(".", "_").lower() for step in route[:length]]
-            name = parts[0] if parts[0] in _UNPREFIXED else _PREFIX + "__".join(parts)
-            if name in self.places:
-                return self.places[name]
-        raise Bug("bug.no-place", f"nothing gave the setting {route[0]!r}")
+        """Where the value at ``route`` stands, which is in ``values`` or ``broken``; in many places: the first."""
+        parts = [str(step).replace(".", "_").lower() for step in route]
+        whole = parts[0] if parts[0] in _UNPREFIXED else _PREFIX + "__".join(parts)
+        around = [name for name in self.places if f"{whole}__".startswith(f"{name}__")]
+        inside = [name for name in self.places if name.startswith(f"{whole}__")]
+        if not around and not inside:
+            raise Bug("bug.no-place", f"nothing gave the setting {route[0]!r}")
+        return self.places[max(around, key=len) if around else min(inside)]
 
 
 def environment() -> Source:

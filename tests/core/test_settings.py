@@ -214,11 +214,31 @@ def test_a_folder_of_secrets_that_is_not_there_is_found(tmp_path: Path, monkeypa
 
 def test_a_mistake_stands_where_its_value_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable for one part of a section does not draw the blame for what the file says in another part."""
-    monkeypatch.setenv("SALES_CRM_BRIDGE_PUSH", '{"settle_max": 0, "retry_first": 1}')
+    monkeypatch.setenv("SALES_CRM_BRIDGE_PUSH", '{"settle_max": 5, "retry_first": 1}')
+    monkeypatch.setenv("SALES_CRM_BRIDGE_PUSH__SETTLE_MAX", "0")
     found = read(write(tmp_path, "push: {attempts_max: 0}\n")).findings
-    places = [one.place.file for one in found if one.place.line == 0]
-    assert places == ["environment variable SALES_CRM_BRIDGE_PUSH"] * 2
+    places = [one.place.file.split()[-1] for one in found if one.place.line == 0]
+    assert places == ["SALES_CRM_BRIDGE_PUSH", "SALES_CRM_BRIDGE_PUSH__SETTLE_MAX"]
     assert [(one.place.line, one.code) for one in found if one.place.line] == [(1, "config.out-of-range")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "code"),
+    [
+        ("LEASE__TTL", "10s", "config.out-of-range"),
+        ("SCHEMA_REGISTRY__FRAMING", "confluent", "config.missing-key"),
+        ("RPC__TRANSPORT", "tls", "config.missing-key"),
+        ("RPC__TOKENS__LEEWAY", "7s", "config.missing-key"),
+        ("KAFKA__ACKS", "1", "config.owned-by-bridge"),
+    ],
+)
+def test_a_mistake_of_a_whole_section_stands_at_a_variable_of_it(
+    name: str, text: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not go together, or lacks something: where no variable gives the whole section, one that gives a part is named."""
+    monkeypatch.setenv(f"SALES_CRM_BRIDGE_{name}", text)
+    found = read(None).findings
+    assert {(one.code, one.place.file) for one in found} == {(code, f"environment variable SALES_CRM_BRIDGE_{name}")}
 
 
 def test_what_can_be_used_of_refused_settings_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
