@@ -28,6 +28,64 @@ class Line:
     cause: str
 
 
+class Retold:
+    """Notices what facts tell a second time under another message id, as a reader of the topic can see it.
+
+    To be shown each fact once, in the order of the topic. A field counts as told by an observed fact, and by a pushed one if that
+    has written it. Whatever else a push or a return from the dead shows of a lead may be told after it, with its field's name.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[str, str] = {}
+        self._told: dict[str, dict[str, object]] = {}
+
+    def wrong(self, fact: contract.SalesIntegrationFact) -> str:
+        """Why the next fact tells nothing new of its lead; "" if it does."""
+        lead = fact.subject.aggregate_id
+        match fact.WhichOneof("fact"):
+            case "crm_lead_observed":
+                return self._observed(lead, fact.crm_lead_observed)
+            case "crm_lead_removed":
+                return "" if self._records.pop(lead, None) is not None else "removed, and was not there"
+            case "crm_lead_converted":
+                return "" if self._records.pop(lead, None) is not None else "converted, and was not there"
+            case "crm_lead_restored":
+                there = lead in self._records
+                self._records[lead] = fact.crm_lead_restored.external.record_id
+                return "restored, and was there" if there else ""
+            case "crm_lead_pushed":
+                self._pushed(lead, fact.crm_lead_pushed)
+                return ""
+            case _:
+                return ""
+
+    def _observed(self, lead: str, seen: contract.CrmLeadObserved) -> str:
+        change = _word(contract.CrmChangeKind.Name(seen.change))
+        record, before = self._records.get(lead), self._told.get(lead)
+        self._records[lead], self._told[lead] = seen.external.record_id, _fields(seen.lead)
+        if record is not None and change in {"imported", "created"}:
+            return f"{change}, and was known"
+        if record == seen.external.record_id and before == self._told[lead]:
+            return f"{change}, and is as it was"
+        return ""
+
+    def _pushed(self, lead: str, pushed: contract.CrmLeadPushed) -> None:
+        self._records[lead] = pushed.external.record_id
+        before, after = self._told.get(lead), _fields(pushed.lead)
+        if not pushed.HasField("lead"):
+            self._told.pop(lead, None)  # what the CRM made of our values is not said
+        elif before is not None:
+            written = {name.partition(".")[0] for name in pushed.written_fields}
+            kept = {name: value for name, value in before.items() if name not in written}
+            self._told[lead] = kept | {name: value for name, value in after.items() if name in written}
+        elif pushed.operation == contract.CrmOperation.CRM_OPERATION_CREATE:
+            self._told[lead] = after
+
+
+def _fields(lead: contract.Lead) -> dict[str, object]:
+    return {field.name: value for field, value in lead.ListFields()}
+
+
 @dataclass(slots=True)
 class SalesView:
     """What the Sales domain knows: the leads, the records they live in, and how often each kind of fact came.
@@ -47,6 +105,7 @@ class SalesView:
     repeated: int = 0
     doubled: list[str] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
+    _retold: Retold = field(default_factory=Retold)
 
     def take(self, facts: Iterable[contract.SalesIntegrationFact]) -> list[Line]:
         """Read facts in their order; gives what is worth a line of a table (imports and sync runs are only counted)."""
@@ -65,12 +124,13 @@ class SalesView:
         kind = fact.WhichOneof("fact") or "unknown"
         lead, cause = fact.subject.aggregate_id, fact.meta.causation_id
         self.kinds[kind] += 1
+        if wrong := self._retold.wrong(fact):
+            self.doubled.append(f"{lead}: {wrong}")
         match kind:
             case "crm_lead_observed":
                 return self._observed(lead, fact.crm_lead_observed)
             case "crm_lead_removed":
-                if self.leads.pop(lead, None) is None:
-                    self.doubled.append(f"{lead}: removed, and was not there")
+                self.leads.pop(lead, None)
                 self.records.pop(lead, None)
                 return Line(kind, lead, _word(contract.CrmRemovalKind.Name(fact.crm_lead_removed.removal)), THE_CRM)
             case "crm_lead_restored":
@@ -103,13 +163,7 @@ class SalesView:
 
     def _observed(self, lead: str, seen: contract.CrmLeadObserved) -> Line | None:
         change = _word(contract.CrmChangeKind.Name(seen.change))
-        record = seen.external.record_id
-        before = self.leads.get(lead)
-        if before is not None and change in {"imported", "created"}:
-            self.doubled.append(f"{lead}: {change}, and was known")
-        if before == seen.lead and self.records.get(lead) == record:
-            self.doubled.append(f"{lead}: {change}, and is as it was")
-        self.leads[lead], self.records[lead] = seen.lead, record
+        self.leads[lead], self.records[lead] = seen.lead, seen.external.record_id
         if change == "imported":
             self.imported += 1
             return None

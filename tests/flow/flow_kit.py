@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sales_crm_bridge import contract
+from sales_crm_bridge.demo.compare import Retold
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from sales_crm_bridge.settings import Settings
 from sales_crm_bridge.simulate.loop import VirtualClock
@@ -61,10 +62,14 @@ class View:
 
 
 def view(facts: list[bytes]) -> View:
-    """Read the topic as a consumer that knows each fact by its message id."""
+    """Read the topic as a consumer that knows each fact by its message id.
+
+    Wrong with the facts: one id with two contents, versions with a hole, and what is told twice under two ids.
+    """
     seen: dict[str, bytes] = {}
     versions: dict[str, list[int]] = defaultdict(list)
     told = View()
+    retold = Retold()
     for value in facts:
         record = contract.outgoing(value)
         received = contract.read(contract.SalesIntegrationFact, record.value, record.headers)
@@ -77,6 +82,8 @@ def view(facts: list[bytes]) -> View:
             continue
         seen[fact.meta.message_id] = record.value
         versions[fact.subject.aggregate_id].append(fact.subject.aggregate_version)
+        if wrong := retold.wrong(fact):
+            told.wrong.append(f"{fact.subject.aggregate_id} in version {fact.subject.aggregate_version}: {wrong}")
         _take(told, fact)
     for aggregate, numbers in versions.items():
         if numbers != list(range(1, len(numbers) + 1)):
@@ -131,9 +138,13 @@ def disagreements(told: View, portal: Portal) -> list[str]:
 
 
 async def people(home: World, rng: random.Random, turns: int) -> list[str]:
-    """Persons edit in the CRM and clients of the domain utter intents, at times of chance; gives the intents' message ids."""
+    """Persons edit in the CRM and clients of the domain utter intents, at times of chance; gives the intents' message ids.
+
+    Some leads are created with an address that a contact has: those creates are parked, and nothing else is asked of them.
+    """
     uttered: list[str] = []
     born = 0
+    ours: list[str] = []
     for turn in range(turns):
         await home.clock.sleep(rng.uniform(1, 30))
         ids = sorted(home.portal.truth().live["contacts"], key=int)
@@ -146,15 +157,17 @@ async def people(home: World, rng: random.Random, turns: int) -> list[str]:
             home.portal.person.merge(*rng.sample(ids, 2))
         elif chance < 0.70:
             home.portal.person.create("contacts", {"email": f"p{turn}@people.example", "firstname": "P"})
-        elif chance < 0.85 or not born:
+        elif chance < 0.85 or not ours:
             born += 1
-            lead = contract.Lead(lead_id=f"L-{born}", email=f"n{born}@sales.example", first_name="N")
+            name, email = f"L-{born}", f"n{born}@sales.example"
+            if chance < 0.73:
+                email = home.portal.truth().live["contacts"][rng.choice(ids)]["email"]
+            else:
+                ours.append(name)
+            lead = contract.Lead(lead_id=name, email=email, first_name="N")
             uttered.append(f"create-{born}")
-            home.utter(
-                contract.CreateLeadRequested(lead=lead), tenant="acme", lead_id=f"L-{born}", message_id=uttered[-1]
-            )
+            home.utter(contract.CreateLeadRequested(lead=lead), tenant="acme", lead_id=name, message_id=uttered[-1])
         else:
-            which = rng.randrange(1, born + 1)
             uttered.append(f"qualify-{turn}")
-            home.utter(contract.QualifyLeadRequested(), tenant="acme", lead_id=f"L-{which}", message_id=uttered[-1])
+            home.utter(contract.QualifyLeadRequested(), tenant="acme", lead_id=rng.choice(ours), message_id=uttered[-1])
     return uttered
