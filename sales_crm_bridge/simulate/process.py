@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +15,10 @@ if TYPE_CHECKING:
     from sales_crm_bridge.model import Published
     from sales_crm_bridge.ports import FactSink, Transport
     from sales_crm_bridge.state import OutboxRow
+
+
+_pack = msgspec.msgpack.Encoder().encode
+"""Any of the house's values as bytes, in the order in which they hold their parts; raises for an object that is no value."""
 
 
 class Killed(BaseException):
@@ -22,7 +29,7 @@ class Life:
     """One process's life: ``steps`` crossings of its border are left (None: it lives on), each before or after something real.
 
     ``last``: the first crossing of this name is its last (a commit, say), whatever steps are left. ``trace`` takes a line
-    for each crossing: what was done, in which order, at which virtual time.
+    for each crossing: what was done, in which order, at which virtual time, with a digest of what was said by it.
     """
 
     def __init__(
@@ -35,11 +42,12 @@ class Life:
         self.dead = asyncio.Event()
         self._now_us = now_us
 
-    def cross(self, what: str) -> None:
-        """Note a crossing; die at it when the steps are used up, and always once dead."""
+    def cross(self, what: str, *said: object) -> None:
+        """Note a crossing, with what crosses; die at it when the steps are used up, and always once dead."""
         if self.dead.is_set():
             raise Killed
-        self.trace.append(f"{self._now_us()} {self.name} {what}")
+        digest = f" {hashlib.blake2b(_pack(said), digest_size=8).hexdigest()}" if said else ""
+        self.trace.append(f"{self._now_us()} {self.name} {what}{digest}")
         if self.steps is not None:
             self.steps -= 1
         if what == self.last or (self.steps is not None and self.steps <= 0):
@@ -62,9 +70,9 @@ class MortalLedger:
 
         @functools.wraps(method)
         async def step(*args: object, **kwargs: object) -> object:
-            self._life.cross(f"{name} …")
+            self._life.cross(f"{name} …", args, kwargs)
             value = await method(*args, **kwargs)
-            self._life.cross(f"… {name}")
+            self._life.cross(f"… {name}", value)
             return value
 
         return step
@@ -82,13 +90,13 @@ class MortalTransport:
     ) -> tuple[int, list[tuple[str, str]], bytes]:
         """As the inner one."""
         path = url.partition("?")[0]
-        self._life.cross(f"{method} {path} …")
+        self._life.cross(f"{method} {path} …", url, headers, body, timeout_s)
         try:
             answer = await self._transport.send(method, url, headers, body, timeout_s)
         except Exception as fault:
             self._life.cross(f"… {method} {path} {type(fault).__name__}")
             raise
-        self._life.cross(f"… {method} {path} {answer[0]}")
+        self._life.cross(f"… {method} {path} {answer[0]}", answer)
         return answer
 
     async def close(self) -> None:
@@ -107,7 +115,7 @@ class MortalSink:
 
     async def publish(self, rows: Sequence[OutboxRow]) -> Published:
         """As the inner one."""
-        self._life.cross(f"publish {len(rows)} …")
+        self._life.cross(f"publish {len(rows)} …", rows)
         published = await self._sink.publish(rows)
         self._life.cross(f"… publish {len(rows)}")
         return published
