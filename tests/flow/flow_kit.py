@@ -6,6 +6,7 @@ import asyncio
 import random
 import shutil
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,15 +30,26 @@ MAPPED = {
 }
 
 
-def world(loop: asyncio.AbstractEventLoop, folder: Path, seed: str, *, leads: int = 0, **portal: object) -> World:
-    """One tenant on a sandbox HubSpot with ``leads`` contacts, a ledger in ``folder``, virtual time."""
+def world(
+    loop: asyncio.AbstractEventLoop,
+    folder: Path,
+    seed: str,
+    *,
+    leads: int = 0,
+    kind: str = "contacts",
+    **portal: object,
+) -> World:
+    """One tenant on a sandbox HubSpot with ``leads`` contacts, a ledger in ``folder``, virtual time.
+
+    ``kind``: what its leads are, contacts or records of the Lead object (``leads``).
+    """
     tenants = folder / "tenants"
     tenants.mkdir(exist_ok=True)
-    shutil.copy(HERE / "acme.yaml", tenants / "acme.yaml")
+    shutil.copy(HERE / ("acme.yaml" if kind == "contacts" else f"acme-{kind}.yaml"), tenants / "acme.yaml")
     clock = VirtualClock(loop, EPOCH_US)
     vices = portal.pop("vices", Vices.typical())
     crm = Portal.seeded(seed=1, leads=leads, clock=lambda: clock.now_us() / 1e6, vices=vices, **portal)  # type: ignore[arg-type]
-    crm.add_property("contacts", "bridge_lead_id", unique=True)
+    crm.add_property(kind, "bridge_lead_id", unique=True)
     settings = Settings.model_validate(
         {
             "hash_keys": ["a key of the tests, long enough"],
@@ -117,8 +129,12 @@ def _take(told: View, fact: contract.SalesIntegrationFact) -> None:
 
 
 def disagreements(told: View, portal: Portal) -> list[str]:
-    """Where Sales' view and the CRM's truth differ, field by field; empty when both sides agree."""
-    live = portal.truth().live["contacts"]
+    """Where Sales' view and the CRM's contacts differ, field by field; empty when both sides agree."""
+    return differing(told, portal.truth().live["contacts"], MAPPED)
+
+
+def differing(told: View, live: Mapping[str, Mapping[str, str]], mapped: Mapping[str, str]) -> list[str]:
+    """Where Sales' view and the CRM's live records differ; ``mapped``: Sales' names of the fields → the CRM's."""
     found = list(told.wrong)
     lead_of = {record: lead_id for lead_id, record in told.records.items() if lead_id in told.leads}
     if len(lead_of) != len(told.leads):
@@ -129,7 +145,7 @@ def disagreements(told: View, portal: Portal) -> list[str]:
             found.append(f"record {record} (lead {lead_id}) is on one side only")
             continue
         lead, truth = told.leads[lead_id], live[record]
-        for ours, theirs in MAPPED.items():
+        for ours, theirs in mapped.items():
             if (getattr(lead, ours) or "") != (truth.get(theirs) or ""):
                 found.append(f"{lead_id} {ours}: {getattr(lead, ours)!r}, the CRM says {truth.get(theirs)!r}")
     keys = Counter(truth["bridge_lead_id"] for truth in live.values() if truth.get("bridge_lead_id"))
