@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sales_crm_adapters import CATALOGUE
 
 from sales_crm_bridge import tenants
-from sales_crm_bridge.model import FeedKind, Scalar, Write
+from sales_crm_bridge.model import FeedKind, Hook, Scalar, Write
 from sales_crm_bridge.sandbox.dialects import Cloud, Miserly, Plain, Rpc
 from tests.contract.world import Clock, World, Writing, person
 
@@ -135,6 +135,12 @@ class CloudWorld(DeclaredWorld):
 
     def erase(self, crm_id: str) -> None:
         self.cloud.purge(crm_id)
+
+    def deliver(self, crm_id: str) -> Hook:
+        self.edit(crm_id, {"name": "New name"})
+        delivery = self.cloud.delivery("hook-secret")
+        assert delivery is not None
+        return self.posted(*delivery)
 
     def expire(self) -> None:
         self.cloud.expire()

@@ -344,6 +344,40 @@ def test_an_unsigned_delivery_is_refused(name: str, body: bytes, headers: dict[s
         assert (refused.value.code == NO_HOOK_SECRET) is (listens and not secrets)
 
 
+def test_a_signed_delivery_names_its_record_where_webhooks_are_declared(world: World) -> None:
+    """A person renames a lead: a notice names it, whose ``dedupe`` is the same when the delivery comes again.
+
+    A CRM that declares no webhooks refuses whatever comes, signed or not.
+    """
+    crm_id = world.create(1)
+    world.clock.advance(1)
+    hook, secrets = world.deliver(crm_id), Secrets(values=world.hook_secrets)
+    if not world.adapter.capabilities.webhooks:
+        with pytest.raises(HookRefused):
+            world.adapter.notices(hook, secrets)
+        return
+    told = world.adapter.notices(hook, secrets)
+    assert crm_id in {notice.id for notice in told}
+    assert all(notice.id and notice.what and notice.dedupe for notice in told)
+    assert world.adapter.notices(hook, secrets) == told
+
+
+def test_a_delivery_that_is_not_the_crms_own_is_refused(world: World) -> None:
+    """Its body was changed, another secret signed it, there is no secret to check it with, or it is a day old."""
+    hook = world.deliver(world.create(1))
+    forged = dataclasses.replace(hook, body=hook.body.replace(b"e", b"E", 1))
+    late = dataclasses.replace(hook, received_us=hook.received_us + 86_400_000_000)
+    others = dict.fromkeys(world.hook_secrets, "another-secret")
+    for delivery, secrets in (
+        (forged, world.hook_secrets),
+        (late, world.hook_secrets),
+        (hook, others),
+        (hook, {}),
+    ):
+        with pytest.raises(HookRefused):
+            world.adapter.notices(delivery, Secrets(values=secrets))
+
+
 # --- garbage ----------------------------------------------------------------------------------------------------------
 
 JSON = st.recursive(

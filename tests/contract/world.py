@@ -5,6 +5,9 @@ The line is the rim reduced to what the port says of it: no retries, no waiting,
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, NamedTuple, Protocol, TypeVar
@@ -20,6 +23,7 @@ from sales_crm_bridge.model import (
     Effect,
     Feed,
     FeedKind,
+    Hook,
     HttpCall,
     HttpReply,
     Keyset,
@@ -46,6 +50,7 @@ from sales_crm_bridge.sandbox import Answer, ConnectionCut, Cut, Faults
 T = TypeVar("T")
 
 START_S = 1_790_000_000.0
+HOOK_URL = "https://bridge.example/webhooks/acme/crm"
 
 
 class Clock:
@@ -97,6 +102,8 @@ class World:
     """Neutral names → the CRM's: ``name``, ``email``, ``phone``, ``status``, and ``read_only``."""
     options: ClassVar[Mapping[str, object]] = {}
     secrets: ClassVar[Mapping[str, str]] = {}
+    hook_secrets: ClassVar[Mapping[str, str]] = {"client_secret": "hook-secret", "webhook_secret": "hook-secret"}
+    """What webhooks are signed with."""
     statuses = ("", "")
     """Two values that the status field accepts, the later one second."""
     zone = "Europe/Berlin"
@@ -168,6 +175,16 @@ class World:
         """Live records."""
         raise NotImplementedError
 
+    def deliver(self, crm_id: str) -> Hook:
+        """What the CRM posts when a person renames the lead.
+
+        A CRM that has no webhooks posts nothing: then it is what somebody else might post in its name, who knows the secrets.
+        """
+        self.edit(crm_id, {"name": "New name"})
+        body = json.dumps([{"id": crm_id, "event": "changed"}]).encode()
+        signature = hmac.digest(b"hook-secret", body, hashlib.sha256).hex()
+        return self.posted({"x-signature": signature, "authorization": "Bearer hook-secret"}, body)
+
     # --- the line -----------------------------------------------------------------------------------------------------
 
     def converse(self, talk: Talk[T]) -> T:
@@ -236,6 +253,10 @@ class World:
 
     def check(self, call: HttpCall, target: str) -> None:
         """Hold a request against the CRM's own description, where there is one."""
+
+    def posted(self, headers: Mapping[str, str], body: bytes) -> Hook:
+        """A delivery that arrives now."""
+        return Hook(method="POST", url=HOOK_URL, headers=headers, body=body, received_us=self.clock.now_us)
 
     # --- shorthands ---------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
-from sales_crm_bridge.model import FeedKind, HttpCall, Write
-from sales_crm_bridge.sandbox.hubspot import CONTACTS, LEADS, Link, Portal, Vices
+from sales_crm_bridge.model import FeedKind, Hook, HttpCall, Write
+from sales_crm_bridge.sandbox.hubspot import CONTACTS, LEADS, HookApp, Link, Portal, Vices
 from sales_crm_bridge.sandbox.memory import MemoryCrm
 from tests.contract.declared_worlds import DECLARED_WORLDS
-from tests.contract.world import World, Writing, person
+from tests.contract.world import HOOK_URL, World, Writing, person
 from tests.sandbox.openapi import check_request
 
 PRIMARY = 578
@@ -38,6 +38,7 @@ class HubSpotContacts(World):
         "client_secret": "app-secret",
         "refresh_token": "refresh-1",
     }
+    hook_secrets: ClassVar[Mapping[str, str]] = {"client_secret": "app-secret"}
     statuses = ("NEW", "OPEN")
     kind = "contacts"
 
@@ -73,6 +74,12 @@ class HubSpotContacts(World):
 
     def merge(self, primary: str, other: str) -> str:
         return self.portal.person.merge(primary, other)
+
+    def deliver(self, crm_id: str) -> Hook:
+        self.portal.webhooks.register(HookApp(app_id=99, client_secret="app-secret", target_url=HOOK_URL))
+        self.edit(crm_id, {"name": "New name"})
+        (delivery,) = self.portal.webhooks.due()
+        return self.posted(delivery.headers, delivery.body)
 
     def expire(self) -> None:
         self.portal.tokens.expire_all()
