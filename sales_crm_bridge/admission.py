@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 
 class Tenancy(msgspec.Struct, frozen=True):
-    """Who is served now: who owns each tenant's leads and since when, and the number of each one's connection.
+    """Who owns each tenant's leads and since when, and the number of each one's connection; of retired tenants too.
 
+    An intent that was uttered before its tenant was retired is still ours; its command waits, since nobody works for a connection
+    out of force.
     ``number``: of what is in force, as the ledger counts it; what is decided by an older one is not written, but decided again.
     """
 
@@ -48,7 +50,10 @@ def admit(tenancy: Tenancy, intent: Intent) -> InboxRow | NotOurs:
 
 
 def serves(tenancy: Tenancy, tenant: str, at_us: int) -> Ours | NotOurs:
-    """Whose the tenant's leads are at a time."""
+    """Whose the tenant's leads are at a time; a retired tenant has nobody to read them, if only for the moment until then."""
+    ownership = tenancy.ownership.get(tenant)
+    if ownership is not None and ownership.retired_us:
+        return gate.NotOurs(gate.Reason.RETIRED)
     return gate.decide(tenancy.ownership, tenant, "CreateLeadRequested", at_us)
 
 

@@ -16,6 +16,7 @@ import click
 
 from sales_crm_bridge import checkup, console, contract, observe, operate, trying
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME, BridgeError
+from sales_crm_bridge.gate import gate_json
 from sales_crm_bridge.once import sync_once
 from sales_crm_bridge.settings import load as load_settings
 from sales_crm_bridge.settings import read as read_settings
@@ -242,15 +243,18 @@ def gate(*, config: Path | None, secrets: Path | None, only: str | None, in_forc
 
     It is read from the tenants' files, without their secrets. --json prints what the Sales domain must do: the other half of the
     gate, so that every intent is handled by exactly one of the two. Where the bridge runs already, give the domain what is
-    --in-force, in the ledger: a file can be refused, and a retired tenant's leads are the domain's.
+    --in-force, in the ledger: a file can be refused, and a retired tenant's leads are the domain's since it was retired.
     """
     needless = NO_LEDGERS if in_force else (*NO_LEDGERS, "ledger", "ledger_password")
     settings = _settings(config, secrets, needless, log="error")
-    tenants = asyncio.run(operate.tenants_in_force(settings, only)) if in_force else operate.tenants_of(settings, only)
-    if as_json:
-        _print_json(operate.gate_json(tenants))
+    if in_force:
+        owners = asyncio.run(operate.owners_in_force(settings, only))
     else:
-        console.Console().gate(tenants)
+        owners = [tenant.ownership for tenant in operate.tenants_of(settings, only)]
+    if as_json:
+        _print_json(gate_json(owners))
+    else:
+        console.Console().gate(owners)
 
 
 @cli.command(epilog=_examples("migrate", "migrate -c /etc/bridge/bridge.yaml", "migrate --json"))
@@ -398,19 +402,22 @@ def tenant_list(*, config: Path | None, secrets: Path | None, as_json: bool) -> 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @AS_JSON
 def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: bool, as_json: bool) -> None:
-    """Put tenant NAME out of force: from now on the domain handles its Lead intents.
+    """Put tenant NAME out of force: from the next second on the domain handles its Lead intents.
 
-    Remove its file as well. A file that is there unchanged does not bring the tenant back; a changed one does.
+    Intents that were uttered before and come later are still the bridge's: with the open commands they wait in the ledger, `status`
+    shows them, and they are carried out if the tenant comes back. Remove its file as well; unchanged it changes nothing. To bring
+    the tenant back, append to `leads` in its file the time since which the domain has had them, and then a coming entry.
     """
     settings = _settings(config, secrets, NO_LEDGERS)
     asyncio.run(operate.look_up(settings, name))
     if not yes:
-        _agreed(f"Retire {name}? Its open commands stay in the ledger and are not carried out.")
+        _agreed(f"Retire {name}? Its open commands stay in the ledger, are not carried out, and are shown by `status`.")
     done = asyncio.run(operate.retire(settings, name))
     if as_json:
         _print_json({"tenant": done.tenant, "retired": done.retired, "files": list(done.files)})
         return
-    click.echo(f"{name} is retired. The domain must know: give it the new `gate --in-force --json`.")
+    click.echo(f"{name} is retired: the leads are the domain's since {done.retired}.")
+    click.echo("The domain must know: give it the new `gate --in-force --json`.")
     for file in done.files:
         click.echo(f"Remove {file} as well: it changes nothing now.")
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.checkup import CheckReport
     from sales_crm_bridge.errors import Finding
+    from sales_crm_bridge.gate import Ownership
     from sales_crm_bridge.once import SyncOutcome
-    from sales_crm_bridge.tenants import Tenant
     from sales_crm_bridge.trying.shown import ShownCall, ShownRecord, Trial
 
 _COLOURS = {"ok": "green", "quota": "yellow", "unavailable": "yellow", "stopped": "red", "new": "dim"}
@@ -264,9 +264,9 @@ class Console:
         if remedy:
             self.say(f"  Fix: {remedy}")
 
-    def gate(self, tenants: Sequence[Tenant]) -> None:
+    def gate(self, owners: Sequence[Ownership]) -> None:
         """Who handles which Lead intents."""
-        for tenant in tenants:
+        for ownership in owners:
             rows = [
                 (
                     "the beginning" if row.from_us is None else time_text(row.from_us),
@@ -274,10 +274,10 @@ class Console:
                     "this bridge" if row.owner == "crm" else "the Sales domain",
                     row.why,
                 )
-                for row in decision_table(tenant.ownership)
+                for row in decision_table(ownership)
             ]
             self.table(
-                f"Lead intents of {tenant.tenant}, by their own time",
+                f"Lead intents of {ownership.tenant}, by their own time",
                 ("from", "until", "handled by", "because of"),
                 rows,
             )

@@ -14,7 +14,8 @@ A pure function, free for a domain team to import. A team that does not run Pyth
       }
     }
 
-An intent is judged by its own ``meta.occurred_at`` and by nothing else, so a late one is judged by the owner of its time. It
+An intent is judged by its own ``meta.occurred_at`` and by nothing else, so a late one is judged by the owner of its time, also
+where its tenant has been retired meanwhile. It
 belongs to ``owner`` of the interval with ``from`` <= occurred_at < ``until`` (null: no end). An intent of another kind, of
 another tenant, or of a time in no interval belongs to ``otherwise``. The domain handles what belongs to ``domain`` and passes
 over the rest; the bridge does the opposite.
@@ -56,6 +57,16 @@ class Ownership:
     tenant: str
     spans: tuple[Span, ...]
     retired_us: int = 0
+
+    @property
+    def history(self) -> tuple[Span, ...]:
+        """The same without ``retired_us``: what a retired tenant's list has to begin with if it comes back. May be empty."""
+        if self.retired_us <= 0:
+            return self.spans
+        kept = tuple(span for span in self.spans if span.from_us < self.retired_us)
+        if not kept or kept[-1].owner is Owner.DOMAIN:
+            return kept
+        return (*kept, Span(owner=Owner.DOMAIN, from_us=self.retired_us))
 
 
 class Reason(enum.StrEnum):

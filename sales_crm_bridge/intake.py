@@ -212,11 +212,12 @@ class Intaker:
         return True
 
     async def _out_of_range(self, lost: OutOfRange) -> None:
-        """The broker no longer has what we had not read, or has a topic made anew: open a gap for every tenant, and go on.
+        """The broker no longer has what we had not read, or has a topic made anew: open a gap for every tenant in force, and go on.
 
         We go on at the oldest record there is, never at the newest: the inbox knows what it has seen.
         """
         resume = lost.low
+        tenancy = self._tenancy()
         now_us = self._clock.now_us()
         topic, partition = lost.partition
         gaps = [
@@ -229,7 +230,7 @@ class Intaker:
                 cause=f"{topic}[{partition}] offsets {lost.wanted}..{resume} are gone",
                 opened_us=now_us,
             )
-            for conn in sorted(set(self._tenancy().conns.values()))
+            for conn in sorted({tenancy.conns[name] for name, one in tenancy.ownership.items() if not one.retired_us})
         ]
         log.error(
             "offsets %d..%d of %s[%d] are gone: a gap is open",

@@ -13,6 +13,7 @@ import msgspec
 
 from sales_crm_bridge.keeper import PROCESS
 from sales_crm_bridge.policy import walks
+from sales_crm_bridge.units import time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
+OUT_OF_FORCE = "out-of-force"
+"""The state of a connection that no tenant in force has; told only while commands wait for it."""
 GAP_REMEDY = "ask the domain to utter the intents of that time again; see docs/operations.md"
 
 
@@ -99,6 +102,7 @@ async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
     holders = holders_of(census.leases, now_us)
     processes = sorted(name.removeprefix(PROCESS) for name in holders if name.startswith(PROCESS))
     names = {row.conn: row for row in census.connections}
+    waiting = [_out_of_force(row) for row in census.left if row.conn in census.commands]
     return {
         "at": iso(now_us),
         "outbox": {
@@ -106,7 +110,7 @@ async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
             "oldest_s": age_s(min((waiting.since_us for waiting in census.outbox.values()), default=0), now_us),
         },
         "processes": processes,
-        "connections": [_connection(row, census, holders, now_us) for row in census.connections],
+        "connections": [_connection(row, census, holders, now_us) for row in (*census.connections, *waiting)],
         "dead_letters": sum(letter.number for letter in census.letters),
         "gaps": len(census.gaps),
         "open_gaps": [
@@ -146,6 +150,17 @@ async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
             if refusal.holder in processes
         ],
     }
+
+
+def _out_of_force(row: ConnectionRow) -> ConnectionRow:
+    """A connection that nobody works for, and for which commands wait: they are seen here, or nowhere."""
+    if row.since_us:
+        said = f"the tenant was retired at {time_text(row.since_us)}: its commands are not carried out"
+        remedy = "bring the tenant back, if only with the domain as the owner of the leads; see docs/operations.md"
+    else:
+        said = f"the tenant's file has another connection than {row.name!r}, whose commands are not carried out"
+        remedy = "name the connection in the tenant's file again until they are carried out; see docs/operations.md"
+    return msgspec.structs.replace(row, state=OUT_OF_FORCE, code="connection.out-of-force", message=said, remedy=remedy)
 
 
 def _connection(row: ConnectionRow, census: Census, holders: Mapping[str, str], now_us: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from sales_crm_bridge import contract, fronts, gate, observe, wiring
+from sales_crm_bridge import contract, fronts, observe, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.errors import (
     Bug,
@@ -25,7 +25,7 @@ from sales_crm_bridge.findings import finding, nearest
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings, refusals
 from sales_crm_bridge.ledger import migrate as migrate_ledger
 from sales_crm_bridge.ledger import open_ledger, schema_state
-from sales_crm_bridge.roster import judge, row_of
+from sales_crm_bridge.roster import judge, owners, row_of
 from sales_crm_bridge.rpc import findings_of_files
 from sales_crm_bridge.settings import run_findings, somewhere
 from sales_crm_bridge.tasks import end, first
@@ -36,6 +36,7 @@ from sales_crm_bridge.world import RealDice, WallClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from sales_crm_bridge.gate import Ownership
     from sales_crm_bridge.ports import Ledger, SpanSink
     from sales_crm_bridge.rpc import RpcServer
     from sales_crm_bridge.service import Service
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+SECOND_US = 1_000_000
 CALLS_SHARE = 0.2
 """Of the drain limit, what calls under way have to end."""
 
@@ -300,15 +302,16 @@ def tenants_of(settings: Settings, only: str | None = None) -> list[Tenant]:
     return found
 
 
-async def tenants_in_force(settings: Settings, only: str | None = None) -> list[Tenant]:
-    """The tenants that the ledger has in force, whatever the files say; raises ``ConfigError`` when ``only`` is not among them."""
+async def owners_in_force(settings: Settings, only: str | None = None) -> list[Ownership]:
+    """Who owns the leads of the tenants that the ledger has, retired ones too, whatever the files say.
+
+    Raises ``ConfigError`` when ``only`` is not among them.
+    """
     async with ledger_of(settings) as ledger:
         rows = await ledger.tenants()
-    if only is not None:
+    if only is not None and all(row.tenant != only for row in rows):
         need_in_force(only, rows)
-    catalogue = wiring.catalogue()
-    wanted = [row for row in rows if not row.retired_us and only in (None, row.tenant)]
-    return [tenant_files.reaccept(row.text, row.tenant, catalogue) for row in wanted]
+    return owners([row for row in rows if only in (None, row.tenant)], wiring.catalogue())
 
 
 def no_tenant(folder: str, only: str | None) -> Finding:
@@ -329,11 +332,6 @@ def need_in_force(name: str, rows: Sequence[TenantRow]) -> None:
         said = f"tenant {name!r} was retired at {time_text(row.retired_us)}: the Sales domain handles its Lead intents"
     remedy += "`sales-crm-bridge tenant list` names all that were ever accepted"
     raise ConfigError([finding("config.no-tenant", said, Place(file="the ledger"), remedy)])
-
-
-def gate_json(found: Sequence[Tenant]) -> dict[str, object]:
-    """What the Sales domain must do about these tenants' Lead intents."""
-    return gate.gate_json(tenant.ownership for tenant in found)
 
 
 async def tenant_rows(settings: Settings) -> list[dict[str, object]]:
@@ -360,7 +358,7 @@ async def look_up(settings: Settings, name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retired:
-    """What ``retire`` did: since when the tenant is out of force, and its files, which change nothing now."""
+    """What ``retire`` did: since when the domain owns the leads, and its files, which change nothing now."""
 
     tenant: str
     retired: str
@@ -368,11 +366,14 @@ class Retired:
 
 
 async def retire(settings: Settings, name: str) -> Retired:
-    """Put a tenant out of force; raises ``ConfigError`` if there is none of that name in force."""
-    now_us = WallClock().now_us()
+    """Put a tenant out of force: no call is made for it any more. Raises ``ConfigError`` if there is none of that name in force.
+
+    As an entry of ``leads`` that begins with the next second: what was taken until now was ours, and the time can be written down.
+    """
+    retired_us = (WallClock().now_us() // SECOND_US + 1) * SECOND_US
     async with ledger_of(settings) as ledger:
-        if not await ledger.tenant_retire(name, now_us):
+        if not await ledger.tenant_retire(name, retired_us):
             need_in_force(name, await ledger.tenants())
     folder = Path(settings.tenants.folder)
     files = tuple(str(path) for path in (folder / f"{name}.yaml", folder / f"{name}.yml") if path.exists())
-    return Retired(tenant=name, retired=time_text(now_us), files=files)
+    return Retired(tenant=name, retired=time_text(retired_us), files=files)

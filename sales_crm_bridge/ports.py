@@ -307,8 +307,8 @@ class Ledger(Protocol):
         """Give the number of a file's connection without accepting the file: under it a sign-in can keep what it must."""
         ...
 
-    async def tenant_retire(self, tenant: str, now_us: int) -> bool:
-        """Put a tenant out of force; False if there is no such tenant in force."""
+    async def tenant_retire(self, tenant: str, retired_us: int) -> bool:
+        """Put a tenant out of force, its leads the domain's from ``retired_us`` on; False if there is no such tenant in force."""
         ...
 
     async def connections(self) -> list[ConnectionRow]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sales_crm_bridge import contract, gate, tenants
+from sales_crm_bridge import contract, tenants
 from sales_crm_bridge.admission import Tenancy
 from sales_crm_bridge.errors import Finding, Place
 from sales_crm_bridge.findings import finding
@@ -19,11 +19,12 @@ from sales_crm_bridge.state import Refusal, TenantRow
 from sales_crm_bridge.units import time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from sales_crm_bridge.gate import Ownership
     from sales_crm_bridge.ports import Clock, Ledger
     from sales_crm_bridge.state import Fence
-    from sales_crm_bridge.tenants import Catalogue, Tenant
+    from sales_crm_bridge.tenants import Catalogue, Outline, Tenant
     from sales_crm_bridge.worker import Worker
 
     Hire = Callable[[Tenant, int, Fence, Callable[[Fence], bool]], Awaitable[Worker]]
@@ -50,6 +51,7 @@ class Roster:
         self._number = -1
         self._seen: dict[str, str] = {}
         self._tenants: dict[str, Tenant] = {}
+        self._retired: dict[str, Ownership] = {}
         self._rows: dict[str, TenantRow] = {}
         self._changed: set[str] = set()
         self._turn = asyncio.Lock()
@@ -82,17 +84,12 @@ class Roster:
         return found, self._rows[tenant].conn
 
     def tenancy(self) -> Tenancy:
-        """What the gate and intake need to know; retired tenants are still told from unknown ones."""
-        ownership = {name: tenant.ownership for name, tenant in self._tenants.items()}
-        for name, row in self._rows.items():
-            if row.retired_us and name not in ownership:
-                ownership[name] = gate.Ownership(tenant=name, spans=(), retired_us=row.retired_us)
-        froms = [
-            span.from_us for tenant in self._tenants.values() for span in tenant.ownership.spans if span.owner == "crm"
-        ]
+        """What the gate and intake need to know: a retired tenant's leads, too, were the CRM's until it was retired."""
+        ownership = {name: tenant.ownership for name, tenant in self._tenants.items()} | self._retired
+        froms = [span.from_us for one in ownership.values() for span in one.history if span.owner == "crm"]
         return Tenancy(
             ownership=ownership,
-            conns={name: self._rows[name].conn for name in self._tenants},
+            conns={name: self._rows[name].conn for name in ownership},
             earliest_us=min(froms, default=self._clock.now_us()),
             number=self._number,
         )
@@ -130,17 +127,18 @@ class Roster:
         now: dict[str, Tenant] = {}
         for name, on_disk in {**previous, **loaded.tenants}.items():
             # A file that this process has seen before is no news: during a roll-out another replica may have accepted a newer one.
-            stale = name in previous and self._seen.get(name) == on_disk.digest
+            stale = name in rows and self._seen.get(name) == on_disk.digest
+            if stale and name in judged.retired:
+                continue
             tenant = previous[name] if stale else on_disk
             row = rows.get(name)
-            if row is not None and row.retired_us and row.digest == tenant.digest:
-                continue  # retired with this very file: a changed file brings the tenant back
             if row is None or row.digest != tenant.digest or row.retired_us:
                 row = row_of(tenant, self._clock.now_us())
                 rows[name] = msgspec.structs.replace(row, conn=await self._ledger.tenant_accept(row))
                 log.info("a tenant's file is in force", extra={"event": "tenant.in-force", "tenant": name})
             now[name] = tenant
         self._stamp, self._rows, self._tenants, self._number = stamp, rows, now, number
+        self._retired = {name: outline.ownership for name, outline in judged.retired.items() if name not in now}
         self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}
         changed = [
             tenant
@@ -169,9 +167,13 @@ class Roster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """The files beside what the ledger has in force (``previous``). ``strays``: files and tenants that lack each other."""
+    """The files beside what the ledger has in force (``previous``) and what it had (``retired``).
+
+    ``strays``: files and tenants that lack each other.
+    """
 
     previous: Mapping[str, Tenant]
+    retired: Mapping[str, Outline]
     loaded: tenants.Loaded
     strays: tuple[Finding, ...]
 
@@ -189,29 +191,28 @@ async def judge(
 
     ``rewound_us``: from when on intake is about to read again (None: it is not).
     """
-    accepted = {name: row for name, row in rows.items() if not row.retired_us}
-    previous = {name: tenants.reaccept(row.text, name, catalogue) for name, row in sorted(accepted.items())}
-    stamp = tenants.stamp(folder)
+    previous = {name: tenants.reaccept(row.text, name, catalogue) for name, row in rows.items() if not row.retired_us}
+    retired = _retired(rows.values(), catalogue)
     # Once intake has read anything, a tenant that is new here cannot have owned the past: its intents were passed over.
     begun = await ledger.places(contract.INTENT_TOPIC)
     loaded = tenants.load(
         folder,
         catalogue,
-        previous=previous,
+        previous={name: tenant.outline for name, tenant in previous.items()} | retired,
         passed_us=now_us,
         strangers_us=now_us if begun else 0,
         rewound_us=rewound_us,
     )
-    asleep = {
-        str(folder / file): name
-        for file, digest in stamp.items()
-        if (name := Path(file).stem) in rows and rows[name].retired_us and rows[name].digest == digest
-    }
     strays = [
-        finding("tenant.retired", f"{name!r} was retired at {time_text(rows[name].retired_us)}", Place(file=file))
-        for file, name in asleep.items()
+        finding(
+            "tenant.retired",
+            f"{one.tenant!r} was retired at {time_text(retired[one.tenant].retired_us)}",
+            Place(file=one.file),
+            tenants.way_back(retired[one.tenant]),
+        )
+        for one in loaded.asleep
     ]
-    there = {Path(file).stem for file in stamp}
+    there = {Path(file).stem for file in tenants.stamp(folder)}
     strays += [
         finding(
             "tenant.file-gone",
@@ -222,13 +223,23 @@ async def judge(
         for name in previous
         if name not in there
     ]
-    # A file that rules nothing can also break nothing.
-    awake = tuple(one for one in loaded.findings if one.place.file not in asleep)
-    return Judged(
-        previous=previous,
-        loaded=tenants.Loaded(tenants=loaded.tenants, findings=awake),
-        strays=tuple(strays),
-    )
+    return Judged(previous=previous, retired=retired, loaded=loaded, strays=tuple(strays))
+
+
+def owners(rows: Iterable[TenantRow], catalogue: Catalogue) -> list[Ownership]:
+    """Who owns the leads of every tenant that was ever accepted, as the gate goes by: those of a retired one until it was retired.
+
+    Raises ``ConfigError`` as ``tenants.reaccept`` does.
+    """
+    known = list(rows)
+    in_force = [tenants.reaccept(row.text, row.tenant, catalogue).ownership for row in known if not row.retired_us]
+    return [*in_force, *(outline.ownership for outline in _retired(known, catalogue).values())]
+
+
+def _retired(rows: Iterable[TenantRow], catalogue: Catalogue) -> dict[str, Outline]:
+    return {
+        row.tenant: tenants.recall(row.text, row.tenant, row.retired_us, catalogue) for row in rows if row.retired_us
+    }
 
 
 def row_of(tenant: Tenant, now_us: int) -> TenantRow:

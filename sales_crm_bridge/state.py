@@ -351,11 +351,13 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 class Census(msgspec.Struct, frozen=True, kw_only=True):
     """How everything stands, by connection number where that is the key.
 
-    ``connections``: of tenants in force; ``tenants``: the names of all that were ever accepted. ``positions``: feed → encoded
-    state. ``gaps``: open ones, the oldest first.
+    ``connections``: of tenants in force; ``left``: those out of force, retired with their tenant at ``since_us`` (0: its file has
+    another connection now). ``tenants``: the names of all that were ever accepted. ``positions``: feed → encoded state. ``gaps``:
+    open ones, the oldest first.
     """
 
     connections: Sequence[ConnectionRow]
+    left: Sequence[ConnectionRow]
     tenants: Sequence[str]
     leases: Sequence[Lease]
     commands: Mapping[int, CommandCounts]

@@ -50,6 +50,7 @@ def take() -> Step[Census]:
     """Count and list."""
     answers = yield (
         Ask(tenants.CONNECTIONS),
+        Ask(tenants.LEFT),
         Ask(TENANTS),
         Ask(leases.EVERY),
         Ask(commands.COUNT_OPEN),
@@ -63,14 +64,17 @@ def take() -> Step[Census]:
         Ask(GLANCES),
         Ask(REFUSALS),
     )
-    connections, names, held, waiting, unknown, parked, outbox, notices, positions, letters, gaps, glances, refusals = (
-        answers
-    )
+    connections, left, names, held, waiting, unknown, parked, outbox, notices, positions, letters, gaps, *seen = answers
+    glances, refusals = seen
     feeds: dict[int, dict[str, bytes]] = {}
     for conn, feed, state in positions:
         feeds.setdefault(conn, {})[feed] = state
     return Census(
         connections=[ConnectionRow(**dict(zip(tenants.CONNECTION.names, row, strict=True))) for row in connections],
+        left=[
+            ConnectionRow(conn=row[0], tenant=row[1], name=row[2], adapter=row[3], account=row[4], since_us=row[5])
+            for row in left
+        ],
         tenants=[name for (name,) in names],
         leases=[Lease(name=row[0], holder=row[1], epoch=row[2], until_us=row[3]) for row in held],
         commands={count.conn: count for count in commands.counted(waiting, unknown, parked)},

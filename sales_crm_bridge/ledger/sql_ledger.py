@@ -86,9 +86,9 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.run(tenants.make_connection, row)
 
-    async def tenant_retire(self, tenant: str, now_us: int) -> bool:
+    async def tenant_retire(self, tenant: str, retired_us: int) -> bool:
         """See ``ports.Ledger``."""
-        return await self._driver.run(tenants.retire, tenant, now_us)
+        return await self._driver.run(tenants.retire, tenant, retired_us)
 
     async def connections(self) -> list[ConnectionRow]:
         """See ``ports.Ledger``."""

@@ -36,6 +36,10 @@ CONNECTIONS = f"""
     SELECT {CONNECTION.listed_of("c")} FROM connections c JOIN tenants t ON t.conn = c.conn
     WHERE t.retired_us = 0 ORDER BY c.conn
 """  # noqa: S608 - constants
+LEFT = """
+    SELECT c.conn, c.tenant, c.name, c.adapter, c.account, CASE WHEN t.conn = c.conn THEN t.retired_us ELSE 0 END
+    FROM connections c JOIN tenants t ON t.tenant = c.tenant WHERE t.retired_us > 0 OR t.conn <> c.conn ORDER BY c.conn
+"""
 SAY = """
     UPDATE connections SET since_us = CASE WHEN state = ? AND code = ? THEN since_us ELSE ? END,
         state = ?, code = ?, message = ?, remedy = ?
@@ -77,9 +81,9 @@ def make_connection(row: TenantRow) -> Step[int]:
     return int(conn)
 
 
-def retire(tenant: str, now_us: int) -> Step[bool]:
+def retire(tenant: str, retired_us: int) -> Step[bool]:
     """Put out of force."""
-    _, rows = yield (Ask(MOVE), Ask(RETIRE, (now_us, tenant)))
+    _, rows = yield (Ask(MOVE), Ask(RETIRE, (retired_us, tenant)))
     return bool(rows)
 
 

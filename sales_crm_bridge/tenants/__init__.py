@@ -3,8 +3,18 @@
 from sales_crm_bridge.tenants.comparing import compare
 from sales_crm_bridge.tenants.connecting import Catalogue
 from sales_crm_bridge.tenants.file import TenantFile
-from sales_crm_bridge.tenants.loading import Loaded, load, parse, reaccept, secrets_of, stamp
-from sales_crm_bridge.tenants.values import ConflictRule, Conflicts, Connection, Limits, PullRules, PushRules, Tenant
+from sales_crm_bridge.tenants.judging import way_back
+from sales_crm_bridge.tenants.loading import Loaded, load, parse, reaccept, recall, secrets_of, stamp
+from sales_crm_bridge.tenants.values import (
+    ConflictRule,
+    Conflicts,
+    Connection,
+    Limits,
+    Outline,
+    PullRules,
+    PushRules,
+    Tenant,
+)
 
 __all__ = [
     "Catalogue",
@@ -13,6 +23,7 @@ __all__ = [
     "Connection",
     "Limits",
     "Loaded",
+    "Outline",
     "PullRules",
     "PushRules",
     "Tenant",
@@ -21,6 +32,8 @@ __all__ = [
     "load",
     "parse",
     "reaccept",
+    "recall",
     "secrets_of",
     "stamp",
+    "way_back",
 ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from sales_crm_bridge.errors import Finding
+    from sales_crm_bridge.gate import Span
     from sales_crm_bridge.tenants.values import Outline
 
 SUFFIXES = (".yaml", ".yml")
@@ -51,22 +52,41 @@ def changes(one: Outline, before: Outline | None, passed_us: int, rewound_us: in
     return found
 
 
+def way_back(retired: Outline) -> str:
+    """The remedy that brings a retired tenant back, or leaves it where it is."""
+    added = [span for span in retired.ownership.history if span.from_us == retired.retired_us]
+    entry = "".join(f"{_entry(span)}, and then " for span in added)
+    return (
+        f"remove the file; or, to bring the tenant back, append to `leads` {entry}{{owner: crm, from: <a coming time>}}"
+    )
+
+
+def _entry(span: Span) -> str:
+    return f"{{owner: {span.owner}, from: {time_text(span.from_us)}}}"
+
+
+def _before(before: Outline | None) -> tuple[Span, ...]:
+    return () if before is None else before.ownership.history
+
+
 def _history(one: Outline, before: Outline | None) -> list[Finding]:
-    was, now = before.spans or () if before is not None else (), one.spans or ()
+    was, now = _before(before), one.spans or ()
     found: list[Finding] = []
     for index, span in enumerate(was):
         if index < len(now) and now[index] == span:
             continue
-        said = f"the accepted entry was {{owner: {span.owner}, from: {time_text(span.from_us)}}}"
-        if index >= len(now):
-            found.append(finding("tenant.leads-changed", f"an entry is gone; {said}", one.place("leads")))
+        place = one.place("leads", str(index)) if index < len(now) else one.place("leads")
+        if before is not None and 0 < before.retired_us == span.from_us:
+            said = f"{one.tenant!r} was retired at {time_text(span.from_us)}: since then the domain has had its leads"
+            found.append(finding("tenant.returns", said, place, way_back(before)))
         else:
-            found.append(finding("tenant.leads-changed", said, one.place("leads", str(index))))
+            gone = "" if index < len(now) else "an entry is gone; "
+            found.append(finding("tenant.leads-changed", f"{gone}the accepted entry was {_entry(span)}", place))
     return found
 
 
 def _late(one: Outline, before: Outline | None, passed_us: int, rewound_us: int | None) -> list[Finding]:
-    was, now = before.spans or () if before is not None else (), one.spans or ()
+    was, now = _before(before), one.spans or ()
     found: list[Finding] = []
     owner = was[-1].owner if was else Owner.DOMAIN
     for index, span in enumerate(now[len(was) :], start=len(was)):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 from collections.abc import Mapping as Mapped
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -42,10 +44,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What a folder holds: the tenants whose files are good, and every finding of the others."""
+    """What a folder holds: the tenants whose files are good, and every finding of the others.
+
+    ``asleep``: files with which their tenants were retired; they rule nothing and break nothing.
+    """
 
     tenants: Mapped[str, Tenant]
     findings: tuple[Finding, ...]
+    asleep: tuple[Outline, ...] = ()
 
 
 def stamp(folder: Path) -> dict[str, str]:
@@ -88,7 +94,7 @@ def load(
     folder: Path,
     catalogue: Catalogue,
     *,
-    previous: Mapped[str, Tenant] | None = None,
+    previous: Mapped[str, Outline] | None = None,
     passed_us: int = 0,
     strangers_us: int = 0,
     rewound_us: int | None = None,
@@ -97,45 +103,63 @@ def load(
 ) -> Loaded:
     """Every ``*.yaml`` of ``folder``, each the file of the tenant it is named after.
 
-    ``previous``: the accepted tenants, against which an append-only list and a moved account show. ``passed_us``: up to which time
-    intake has judged their intents; ``strangers_us``: and passed over those of tenants that it did not know; 0: none.
+    ``previous``: what was accepted of each tenant, retired ones too: against it an append-only list and a moved account show.
+    ``passed_us``: up to which time intake has judged these tenants' intents; ``strangers_us``: and has passed over those of tenants
+    that it did not know; 0: none.
     ``rewound_us``: from when on it will judge them again, so that what it has passed over since can become the CRM's (what it has
     taken since is done, and cannot become the domain's).
     ``environ``: where ``env:`` references lead (default: the process's environment); ``secrets`` False: they are not followed.
     Raises ``EnvironmentFault`` when the folder cannot be read.
     """
-    loose: list[Finding] = []
-    files = _files(folder)
-    if files is None:
-        loose.append(finding("tenant.no-folder", "the folder is not there", Place(file=str(folder))))
-        files = []
-    read: list[_Read] = []
-    for path in files:
-        raw = _bytes(path)
-        if raw is None:
-            loose.append(finding("yaml.unreadable", "cannot read the file", Place(file=str(path))))
-        else:
-            read.append(_read(raw, str(path), catalogue, _environ(environ, follow=secrets)))
-    accepted = {name: tenant.outline for name, tenant in (previous or {}).items()}
+    read, loose = _read_all(folder, catalogue, _environ(environ, follow=secrets))
+    accepted = previous or {}
     outlines = [one.outline for one in read]
-    there = {path.name for path in files}
+    there = {PurePath(name).name for name in (*(one.file for one in outlines), *(one.place.file for one in loose))}
     files_for: dict[str, list[str]] = {}
     for one in outlines:
         files_for.setdefault(one.tenant, []).append(one.file)
+    asleep = [one for one in outlines if _unchanged(one, accepted.get(one.tenant))]
+    resting = {one.file for one in asleep}
     found: dict[str, list[Finding]] = {}
     for one in outlines:
         before = accepted.get(one.tenant)
         passed = strangers_us if before is None else passed_us
-        found[one.file] = [
-            *judging.misplaced(one, files_for[one.tenant], there),
-            *judging.changes(one, before, passed, rewound_us),
-        ]
-    good = {one.outline.file for one in read if not one.findings and not found[one.outline.file]}
-    for file, shared in judging.sharing(outlines, good, accepted):
+        if one.file not in resting:
+            found[one.file] = [
+                *judging.misplaced(one, files_for[one.tenant], there),
+                *judging.changes(one, before, passed, rewound_us),
+            ]
+    awake = [one for one in read if one.outline.file not in resting]
+    good = {one.outline.file for one in awake if not one.findings and not found[one.outline.file]}
+    in_force = {name: one for name, one in accepted.items() if not one.retired_us}
+    for file, shared in judging.sharing([one.outline for one in awake], good, in_force):
         found[file].append(shared)
-    tenants = {one.tenant.tenant: one.tenant for one in read if one.tenant is not None and not found[one.tenant.file]}
-    told = [*loose, *(problem for one in read for problem in (*one.findings, *found[one.outline.file]))]
-    return Loaded(tenants=tenants, findings=tuple(_ordered(told)))
+    tenants = {one.tenant.tenant: one.tenant for one in awake if one.tenant is not None and not found[one.tenant.file]}
+    told = [*loose, *(problem for one in awake for problem in (*one.findings, *found[one.outline.file]))]
+    return Loaded(tenants=tenants, findings=tuple(_ordered(told)), asleep=tuple(asleep))
+
+
+def _read_all(
+    folder: Path, catalogue: Catalogue, environ: Mapped[str, str] | None
+) -> tuple[list[_Read], list[Finding]]:
+    """The folder's files, and a finding for each that cannot be read, or for a folder that is not there."""
+    loose: list[Finding] = []
+    files = _files(folder)
+    if files is None:
+        loose.append(finding("tenant.no-folder", "the folder is not there", Place(file=str(folder))))
+    read: list[_Read] = []
+    for path in files or ():
+        raw = _bytes(path)
+        if raw is None:
+            loose.append(finding("yaml.unreadable", "cannot read the file", Place(file=str(path))))
+        else:
+            read.append(_read(raw, str(path), catalogue, environ))
+    return read, loose
+
+
+def _unchanged(one: Outline, before: Outline | None) -> bool:
+    """Whether the file is the one with which its tenant was retired."""
+    return before is not None and before.retired_us > 0 and before.digest == one.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +197,7 @@ def _read(
     raw: bytes, file: str, catalogue: Catalogue, environ: Mapped[str, str] | None, *, accepted: bool = False
 ) -> _Read:
     document = yaml_places.parse(raw, file)
-    outline = outline_of(document, catalogue)
+    outline = outline_of(document, _digest(raw.removeprefix(codecs.BOM_UTF8)), catalogue)
     tenant, found = _tenant(raw, document, outline, catalogue, environ, accepted=accepted)
     return _Read(tenant=tenant, findings=found, outline=outline)
 
@@ -224,12 +248,11 @@ def _tenant(
         found += _conflict_problems(parsed, dropped, where)
     if found or connection is None:
         return None, _ordered(found)
-    text = raw.decode("utf-8-sig")
     tenant = Tenant(
         tenant=parsed.tenant,
         file=outline.file,
-        text=text,
-        digest=_digest(text.encode()),
+        text=raw.decode("utf-8-sig"),
+        digest=outline.digest,
         ownership=ownership,
         connection=connection,
         mapping=Mapping(spec),
@@ -251,6 +274,13 @@ def reaccept(text: str, name: str, catalogue: Catalogue) -> Tenant:
     if tenant is None:
         raise ConfigError(found)
     return tenant
+
+
+def recall(text: str, name: str, retired_us: int, catalogue: Catalogue) -> Outline:
+    """What is left of a retired tenant, from the text that the ledger keeps: who owned its leads, and which account it used."""
+    raw = text.encode()
+    outline = outline_of(yaml_places.parse(raw, f"{name} (retired)"), _digest(raw), catalogue)
+    return replace(outline, tenant=name, retired_us=retired_us)
 
 
 def secrets_of(tenant: Tenant, environ: Mapped[str, str] | None = None) -> Secrets:

@@ -20,13 +20,14 @@ _ID = re.compile(ID_PATTERN)
 _LEADS = TypeAdapter(list[LeadsEntry])
 
 
-def outline_of(document: Document, catalogue: Catalogue) -> Outline:
+def outline_of(document: Document, digest: str, catalogue: Catalogue) -> Outline:
     """The outline of a file, also of one with mistakes: what cannot be told is left out, and nothing raises."""
     value = document.value if isinstance(document.value, dict) else {}
     name = value.get("tenant")
     return Outline(
         tenant=name if isinstance(name, str) and _ID.fullmatch(name) else "",
         file=document.file,
+        digest=digest,
         spans=_spans(value.get("leads")),
         account=_account(value.get("connection"), catalogue),
         places=document.places(),

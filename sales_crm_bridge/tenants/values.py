@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.errors import Place
+from sales_crm_bridge.gate import Ownership, Span
+from sales_crm_bridge.model import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Mapped
 
-    from sales_crm_bridge.gate import Ownership, Span
     from sales_crm_bridge.mapping import Mapping
     from sales_crm_bridge.secret_refs import SecretRef
 
@@ -106,14 +107,23 @@ class Conflicts:
 class Outline:
     """What a file is compared by, with the other files and with what was accepted; known of a file with mistakes, too.
 
-    ``tenant`` "", ``spans`` None and ``account`` None: it cannot be told.
+    ``tenant`` "", ``spans`` None and ``account`` None: it cannot be told. ``digest``: of its text. ``retired_us`` > 0: since when
+    its tenant is out of force.
     """
 
     tenant: str
     file: str
+    digest: str
     spans: tuple[Span, ...] | None
     account: UsedAccount | None
     places: Mapped[tuple[str, ...], Place] = field(repr=False)
+    retired_us: int = 0
+
+    @property
+    def ownership(self) -> Ownership:
+        """Who owns the tenant's leads. Where that cannot be told of a retired tenant, they are the domain's."""
+        spans = self.spans or (Span(owner=Owner.DOMAIN, from_us=self.retired_us),)
+        return Ownership(tenant=self.tenant, spans=spans, retired_us=self.retired_us)
 
     def place(self, *route: str) -> Place:
         """Where the value at ``route`` stands, or the nearest that encloses it."""

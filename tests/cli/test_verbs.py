@@ -276,7 +276,7 @@ def test_a_broken_settings_file_hides_no_problem_of_a_tenant(
 def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(
     deployment: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing accepted yet: none. Then what was accepted, whatever a refused file says; after ``retire`` the domain's again.
+    """Nothing accepted yet: none. Then what was accepted, whatever a refused file says; from ``retire`` on the domain's again.
 
     An intent that the domain passes over because of a file that the bridge does not go by would be handled by nobody.
     """
@@ -303,13 +303,18 @@ def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(
     said = capsys.readouterr().out
     assert "gate --in-force --json" in said
     assert f"Remove {file}" in said
-    assert in_force() == {}
-    for name, said in (("acme", "was retired at"), ("acm", "no tenant 'acm' is in force")):
-        assert call("gate", "--in-force", "--tenant", name, "-c", str(deployment)) == 2
-        refused = capsys.readouterr().err
-        assert "[config.no-tenant] the ledger: " in refused
-        assert said in refused
-        assert "tenant list" in refused, "a file is no remedy"
+    *before, last, since = in_force()["acme"]
+    assert [*before, {**last, "until": None}] == accepted["acme"]
+    assert since == {"from": last["until"], "until": None, "owner": "domain"}
+    assert f"the leads are the domain's since {since['from']}" in said
+    assert "." not in since["from"]  # as a person writes it
+    assert datetime.fromisoformat(since["from"]) > datetime.fromisoformat(now)
+    assert call("gate", "--in-force", "--tenant", "acme", "-c", str(deployment)) == 0
+    assert "the tenant is retired" in capsys.readouterr().out
+    assert call("gate", "--in-force", "--tenant", "acm", "-c", str(deployment)) == 2
+    refused = capsys.readouterr().err
+    assert "[config.no-tenant] the ledger: no tenant 'acm' is in force" in refused
+    assert "tenant list" in refused, "a file is no remedy"
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ BETA = ConnectionRow(conn=2, tenant="beta", name="side", adapter="rest", account
 
 CENSUS = Census(
     connections=[ACME, BETA],
+    left=[],
     tenants=["acme", "beta", "gone"],
     leases=[
         Lease(name="connection/acme/main", holder="p1", epoch=1, until_us=ago(-10)),

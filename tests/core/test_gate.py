@@ -87,6 +87,22 @@ def test_why_an_intent_is_passed_over(tenant: str, kind: str, day: int, reason: 
     assert decision == (Ours() if reason is None else NotOurs(reason))
 
 
+@given(st.lists(st.sampled_from(list(Owner)), min_size=1, max_size=6), st.integers(-1, 15))
+def test_a_retired_tenants_history_says_the_same_as_its_retirement(owners: list[Owner], retired_day: int) -> None:
+    """What its file has to begin with, if it comes back, changes nothing that was judged while it was retired; nor after that."""
+    retired_us = START_US + retired_day * DAY_US // 2
+    retired = owned("acme", *owners, retired_us=retired_us)
+    back = Ownership(tenant="acme", spans=retired.history)
+    again = Ownership(tenant="acme", spans=retired.history, retired_us=retired_us + DAY_US)
+    assert again.history == back.history == back.spans
+    for edge_us in (START_US + day * DAY_US // 2 for day in range(-1, 16)):
+        for at_us in (edge_us - 1, edge_us, edge_us + 1):
+            asked = ("acme", "CreateLeadRequested", at_us)
+            ours = isinstance(gate.decide({"acme": retired}, *asked), Ours)
+            assert ours is isinstance(gate.decide({"acme": back}, *asked), Ours)
+            assert not (ours and at_us >= retired_us)
+
+
 @given(st.lists(st.sampled_from(list(Owner)), min_size=1, max_size=6), st.integers(0, 7))
 def test_the_decision_table_has_no_holes_and_says_what_the_gate_does(owners: list[Owner], retired_day: int) -> None:
     """Rows join from the beginning of time to its end, and at each edge the gate decides as the row says."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from sales_crm_adapters import CATALOGUE
 
-from sales_crm_bridge import contract, tenants
-from sales_crm_bridge.errors import EnvironmentFault
-from sales_crm_bridge.ledger import open_ledger
-from sales_crm_bridge.roster import Roster
-from sales_crm_bridge.state import Intake
+from sales_crm_bridge import contract, gate, tenants
+from sales_crm_bridge.admission import serves
+from sales_crm_bridge.errors import ConfigError, EnvironmentFault
+from sales_crm_bridge.ledger import SqlLedger, open_ledger
+from sales_crm_bridge.roster import Roster, owners
+from sales_crm_bridge.state import Intake, TenantRow
+from sales_crm_bridge.units import time_text, time_us
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config" / "tenants" / "acme.yaml").read_text()
@@ -21,13 +24,16 @@ NOW_US = 1_790_000_000_000_000
 
 
 class Clock:
+    now = NOW_US
+
     def now_us(self) -> int:
-        return NOW_US
+        return self.now
 
 
 @pytest.fixture(autouse=True)
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_HUBSPOT_TOKEN", "a token")
+    monkeypatch.setattr(Clock, "now", NOW_US)
 
 
 def roster(folder: Path, ledger: Any) -> Roster:
@@ -82,20 +88,160 @@ async def test_a_broken_or_missing_file_leaves_the_accepted_version_in_force(tmp
     await ledger.close()
 
 
-async def test_a_retired_tenant_is_told_from_an_unknown_one_and_comes_back_with_a_changed_file(tmp_path: Path) -> None:
-    """Retiring takes it out of force though the file is still there; a changed file brings it back."""
+def appended(*entries: str) -> str:
+    """Tell the example's file with further entries of ``leads``."""
+    last = "  - {owner: crm, from: 2026-01-01T00:00:00Z}\n"
+    assert last in EXAMPLE
+    return EXAMPLE.replace(last, last + "".join(f"  - {{{entry}}}\n" for entry in entries))
+
+
+RETIRED = f"owner: domain, from: {time_text(NOW_US)}"
+COMING = "owner: crm, from: 2030-01-01T00:00:00Z"
+
+
+async def retired(folder: Path, ledger: SqlLedger, text: str = EXAMPLE) -> Roster:
+    """Tell a process that has seen the tenant accepted, read from the topic, and retired at ``NOW_US``."""
+    one = roster(folder, ledger)
+    (folder / "acme.yaml").write_text(text)
+    await one.refresh()
+    await ledger.take(Intake(rows=(), dead=(), offsets={(contract.INTENT_TOPIC, 0): 5}, now_us=NOW_US))
+    assert await ledger.tenant_retire("acme", NOW_US)
+    assert await one.refresh() == {"connection/acme/hubspot"}
+    return one
+
+
+async def test_a_retired_tenants_late_intents_are_judged_by_their_own_time(tmp_path: Path) -> None:
+    """Its leads were the CRM's until it was retired, also for a process that has begun since; nobody reads leads for it now."""
     ledger = await open_ledger("sqlite://:memory:")
+    first = await retired(tmp_path, ledger)
+    (tmp_path / "acme.yaml").unlink()
+    second = roster(tmp_path, ledger)
+    await second.refresh()
+    for one in (first, second):
+        assert not one.tenants()
+        assert not one.leases()
+        tenancy = one.tenancy()
+        assert tenancy.conns == {"acme": 1}
+        assert tenancy.earliest_us == time_us("2026-01-01T00:00:00Z")
+        for at_us, decision in (
+            (NOW_US - 1, gate.OURS),
+            (NOW_US, gate.NotOurs(gate.Reason.RETIRED)),
+            (0, gate.NotOurs(gate.Reason.BEFORE_FIRST)),
+        ):
+            assert gate.decide(tenancy.ownership, "acme", "CreateLeadRequested", at_us) == decision
+        assert serves(tenancy, "acme", NOW_US - 1) == gate.NotOurs(gate.Reason.RETIRED)
+    assert [*second.tenancy().ownership.values()] == owners(await ledger.tenants(), CATALOGUE)
+    await ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (EXAMPLE, "tenant.retired"),
+        (EXAMPLE + "# changed\n", "tenant.returns"),
+        (appended(COMING), "tenant.returns"),
+        (appended(f"owner: domain, from: {time_text(NOW_US + 1)}", COMING), "tenant.returns"),
+        (appended(RETIRED).replace("2024-01-01", "2024-02-01"), "tenant.leads-changed"),
+        (appended(RETIRED, f"owner: crm, from: {time_text(NOW_US + 1)}"), "tenant.leads-past"),
+        (appended(RETIRED).replace('"4242"', '"4343"'), "tenant.account-moved"),
+    ],
+)
+async def test_a_file_that_does_not_tell_of_the_retirement_brings_nobody_back(
+    tmp_path: Path, text: str, code: str
+) -> None:
+    """The domain has had the leads since then: by a file that says otherwise intents would be handled twice. The remedy has it."""
+    ledger = await open_ledger("sqlite://:memory:")
+    one = await retired(tmp_path, ledger)
+    Clock.now = NOW_US + 2
+    (tmp_path / "acme.yaml").write_text(text)
+    assert await one.refresh() == set()
+    assert not one.tenants()
+    found = {finding.code: finding for finding in one.findings}
+    assert {*found} - {"tenant.leads-repeated"} == {code}
+    if code in ("tenant.retired", "tenant.returns"):
+        assert f"append to `leads` {{{RETIRED}}}, and then {{owner: crm, from: <a coming time>}}" in found[code].remedy
+    await ledger.close()
+
+
+@pytest.mark.parametrize("entries", [(RETIRED,), (RETIRED, COMING)])
+async def test_a_file_that_tells_of_the_retirement_brings_the_tenant_back(
+    tmp_path: Path, entries: tuple[str, ...]
+) -> None:
+    """With its old connection; the CRM owns the leads again from the coming entry on, and nothing is judged anew."""
+    ledger = await open_ledger("sqlite://:memory:")
+    one = await retired(tmp_path, ledger)
+    before = one.tenancy()
+    Clock.now = NOW_US + 2
+    (tmp_path / "acme.yaml").write_text(appended(*entries))
+    assert await one.refresh() == {"connection/acme/hubspot"}
+    assert one.findings == ()
+    assert one.tenancy().conns == before.conns
+    for at_us in (0, NOW_US - 1, NOW_US, NOW_US + 10**9):
+        was, now = (gate.decide(it.ownership, "acme", "CreateLeadRequested", at_us) for it in (before, one.tenancy()))
+        assert isinstance(was, gate.Ours) is isinstance(now, gate.Ours)
+    coming = gate.decide(one.tenancy().ownership, "acme", "CreateLeadRequested", time_us("2030-01-01T00:00:00Z"))
+    assert isinstance(coming, gate.Ours) is (COMING in entries)
+    await ledger.close()
+
+
+async def test_a_tenant_that_was_retired_with_the_domain_as_the_owner_comes_back_with_any_change(
+    tmp_path: Path,
+) -> None:
+    """But not with an older file that another replica still has: that is no news."""
+    ledger = await open_ledger("sqlite://:memory:")
+    text = appended("owner: domain, from: 2026-09-22T00:00:00Z")
+    slow = roster(tmp_path / "slow", ledger)
+    (tmp_path / "slow" / "acme.yaml").write_text(text)
+    await slow.refresh()
+    Clock.now = time_us("2026-09-23T00:00:00Z")
+    quick = roster(tmp_path / "quick", ledger)
+    (tmp_path / "quick" / "acme.yaml").write_text(text + "# newer\n")
+    await quick.refresh()
+    await ledger.tenant_retire("acme", Clock.now)
+    for _ in range(2):
+        for one in (slow, quick):
+            await one.refresh()
+            assert not one.tenants()
+    (retired,) = quick.findings
+    assert "append to `leads` {owner: crm, from: <a coming time>}" in retired.remedy
+    (tmp_path / "quick" / "acme.yaml").write_text(text + "# once more\n")
+    await quick.refresh()
+    assert set(quick.tenants()) == {"acme"}
+    await ledger.close()
+
+
+async def test_a_retired_tenants_account_is_free(tmp_path: Path) -> None:
+    """Another tenant may have it, though the old file is still there; then the old tenant cannot come back to it."""
+    ledger = await open_ledger("sqlite://:memory:")
+    one = await retired(tmp_path, ledger)
+    coming = EXAMPLE.replace("2026-01-01T00:00:00Z", "2030-01-01T00:00:00Z")
+    (tmp_path / "beta.yaml").write_text(coming.replace("tenant: acme", "tenant: beta"))
+    await one.refresh()
+    assert set(one.tenants()) == {"beta"}
+    (tmp_path / "acme.yaml").write_text(appended(RETIRED))
+    await one.refresh()
+    assert set(one.tenants()) == {"beta"}
+    assert [(Path(it.place.file).name, it.code) for it in one.findings] == [("acme.yaml", "tenant.shared-account")]
+    await ledger.close()
+
+
+async def test_a_retired_tenant_whose_text_is_no_longer_understood_stops_nobody(tmp_path: Path) -> None:
+    """Its leads are the domain's then; a tenant in force with such a text keeps the process from starting (rule 17)."""
+    ledger = await open_ledger("sqlite://:memory:")
+    row = TenantRow(
+        tenant="old", text="leads: {}", digest="d", accepted_us=1, connection="c", adapter="gone", account="1"
+    )
+    await ledger.tenant_accept(row)
     one = roster(tmp_path, ledger)
+    with pytest.raises(ConfigError):
+        await one.refresh()
+    await ledger.tenant_retire("old", NOW_US)
     (tmp_path / "acme.yaml").write_text(EXAMPLE)
     await one.refresh()
-    await ledger.tenant_retire("acme", NOW_US)
-    assert await one.refresh() == {"connection/acme/hubspot"}
-    assert not one.tenants()
-    assert one.tenancy().ownership["acme"].retired_us == NOW_US
-    assert [finding.code for finding in one.findings] == ["tenant.retired"]
-    (tmp_path / "acme.yaml").write_text(EXAMPLE + "# once more\n")
-    await one.refresh()
     assert set(one.tenants()) == {"acme"}
+    decision = gate.decide(one.tenancy().ownership, "old", "CreateLeadRequested", NOW_US - 1)
+    assert decision == gate.NotOurs(gate.Reason.BEFORE_FIRST)
+    assert json.dumps(gate.gate_json(owners(await ledger.tenants(), CATALOGUE)))
     await ledger.close()
 
 

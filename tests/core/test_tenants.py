@@ -16,7 +16,7 @@ from sales_crm_bridge import tenants, yaml_places
 from sales_crm_bridge.crm_http import HostRules
 from sales_crm_bridge.errors import ConfigError, Finding
 from sales_crm_bridge.model import FieldDefinition
-from sales_crm_bridge.tenants import Tenant
+from sales_crm_bridge.tenants import Outline, Tenant
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config" / "tenants" / "acme.yaml").read_text()
@@ -283,7 +283,7 @@ PAST = ENTRY + "  - {owner: domain, from: 2026-02-01T00:00:00Z}\n"
 MISTAKE = "pushh: {batch: 1}\n"
 
 
-def codes_in(folder: Path, previous: dict[str, Tenant] | None = None) -> set[tuple[str, str]]:
+def codes_in(folder: Path, previous: dict[str, Outline] | None = None) -> set[tuple[str, str]]:
     """Load what ``folder`` holds beside ``previous``, intake having gone by; tell the findings by file."""
     now_us = 1_790_000_000_000_000
     loaded = tenants.load(folder, CATALOGUE, previous=previous, passed_us=now_us, environ=ENVIRON)
@@ -311,7 +311,7 @@ def test_what_a_file_is_compared_by_is_told_beside_its_other_mistakes(
     """An unknown key does not hide that the file breaks with the others, or with what was accepted; and nothing else is told."""
     write(tmp_path, name, EXAMPLE.replace(old, new, 1) + mistake)
     expected = {(f"{name}.yaml", code)} | ({(f"{name}.yaml", "config.unknown-key")} if mistake else set())
-    assert codes_in(tmp_path, {"acme": good()}) == expected
+    assert codes_in(tmp_path, {"acme": good().outline}) == expected
 
 
 @pytest.mark.parametrize("part", ["tenant: acme", 'account: "4242"', ENTRY])
@@ -321,7 +321,7 @@ def test_what_cannot_be_told_of_a_broken_file_is_not_compared(tmp_path: Path, pa
     write(tmp_path, "acme", EXAMPLE.replace(part, broken))
     write(tmp_path, "beta", EXAMPLE.replace("tenant: acme", "tenant: beta").replace('account: "4242"', "account: 77"))
     assert part != broken
-    found = codes_in(tmp_path, {"acme": good()})
+    found = codes_in(tmp_path, {"acme": good().outline})
     assert {code for name, code in found if name == "beta.yaml"} == {"config.bad-type"}
     assert len([code for name, code in found if name == "acme.yaml"]) == 1
 
@@ -359,7 +359,9 @@ def named(tenant: str, account: str, connection: str = "first", more: str = "") 
 
 def test_an_account_is_its_tenants_until_a_good_file_names_another(tmp_path: Path) -> None:
     """Who comes to it is refused, and stays where it was; also where it is refused because a third one had to stay."""
-    accepted = {name: good(named(name, account)) for name, account in (("acme", "1"), ("beta", "2"), ("coop", "3"))}
+    accepted = {
+        name: good(named(name, account)).outline for name, account in (("acme", "1"), ("beta", "2"), ("coop", "3"))
+    }
     shared = "tenant.shared-account"
     for tenant, account in (("acme", "2"), ("beta", "3"), ("coop", "4")):
         write(tmp_path, tenant, named(tenant, account, "second"))
@@ -415,7 +417,9 @@ def test_what_was_accepted_may_not_change(tmp_path: Path, old: str, new: str, co
     accepted = good()
     write(tmp_path, "acme", EXAMPLE.replace(old, new, 1))
     passed_us = 1_790_000_000_000_000
-    loaded = tenants.load(tmp_path, CATALOGUE, previous={"acme": accepted}, passed_us=passed_us, environ=ENVIRON)
+    loaded = tenants.load(
+        tmp_path, CATALOGUE, previous={"acme": accepted.outline}, passed_us=passed_us, environ=ENVIRON
+    )
     assert [one.code for one in loaded.findings] == [code]
     assert not loaded.tenants
 
@@ -427,7 +431,7 @@ def test_an_entry_in_the_future_may_be_appended(tmp_path: Path) -> None:
     )
     write(tmp_path, "acme", text)
     loaded = tenants.load(
-        tmp_path, CATALOGUE, previous={"acme": good()}, passed_us=1_790_000_000_000_000, environ=ENVIRON
+        tmp_path, CATALOGUE, previous={"acme": good().outline}, passed_us=1_790_000_000_000_000, environ=ENVIRON
     )
     assert not loaded.findings
 

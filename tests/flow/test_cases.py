@@ -7,12 +7,13 @@ import errno
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
-from sales_crm_bridge import contract, operate
+from sales_crm_bridge import contract, observe, operate
 from sales_crm_bridge.errors import ConfigError
 from sales_crm_bridge.ledger.sql_ledger import SqlLedger
 from sales_crm_bridge.roster import Roster
@@ -26,6 +27,7 @@ from sales_crm_bridge.web import Meter
 from tests.flow.flow_kit import View, disagreements, view, world
 
 T = TypeVar("T")
+Report = dict[str, Any]
 
 
 def play(folder: Path, story: Callable[[World], Awaitable[T]], leads: int = 3) -> T:
@@ -45,9 +47,10 @@ async def live(home: World, seconds: float) -> View:
     return view(home.topics.facts)
 
 
-def create(home: World, lead_id: str, message_id: str, email: str, **more: str) -> None:
+def create(home: World, lead_id: str, message_id: str, email: str, occurred_us: int | None = None, **more: str) -> None:
     lead = contract.Lead(lead_id=lead_id, email=email, **more)  # type: ignore[arg-type]
-    home.utter(contract.CreateLeadRequested(lead=lead), tenant="acme", lead_id=lead_id, message_id=message_id)
+    body = contract.CreateLeadRequested(lead=lead)
+    home.utter(body, tenant="acme", lead_id=lead_id, message_id=message_id, occurred_us=occurred_us)
 
 
 def test_an_intent_takes_effect_once_however_often_it_comes(tmp_path: Path) -> None:
@@ -261,6 +264,61 @@ def test_a_folder_that_cannot_be_read_for_a_while_ends_nothing(
     assert taken_up
     codes = {vars(one)["code"] for one in caplog.records if getattr(one, "event", "") == "tenant.not-read"}
     assert codes == {"tenant.folder-unreadable"}
+
+
+def test_a_late_intent_of_a_retired_tenant_waits_visibly_and_is_carried_out_when_it_is_back(tmp_path: Path) -> None:
+    """It was the bridge's when it was uttered, so nobody else has handled it; what was uttered after that is the domain's."""
+
+    async def story(home: World) -> tuple[View, list[Report], View]:
+        file = tmp_path / "tenants" / "acme.yaml"
+        await live(home, 60)
+        text, late_us, retired_us = file.read_text(), home.clock.now_us(), home.clock.now_us() + 1_000_000
+        assert await home.look(lambda ledger: ledger.tenant_retire("acme", retired_us))
+        await home.clock.sleep(60)
+        create(home, "L-1", "m-1", "one@sales.example", occurred_us=late_us)
+        create(home, "L-2", "m-2", "two@sales.example")
+        told = [await live(home, 600)]
+        reports = [await home.look(lambda ledger: observe.report(ledger, home.clock.now_us()))]
+        entry = "  - {owner: crm, from: 2026-01-01T00:00:00Z}\n"
+        assert entry in text
+        since = f"  - {{owner: domain, from: {time_text(retired_us)}}}\n"
+        file.write_text(text.replace(entry, entry + since))
+        told.append(await live(home, 600))
+        reports.append(await home.look(lambda ledger: observe.report(ledger, home.clock.now_us())))
+        return told[0], reports, told[1]
+
+    before, (waiting, over), after = play(tmp_path, story)
+    assert before.done == {}
+    (one,) = waiting["connections"]
+    assert (one["tenant"], one["connection"], one["state"]) == ("acme", "hubspot", "out-of-force")
+    assert (one["code"], one["commands"]["open"]) == ("connection.out-of-force", 1)
+    assert one["commands"]["oldest_s"] > 600
+    assert one["remedy"]
+    assert after.done == {"m-1": 1}
+    assert [(it["state"], it["commands"]["open"]) for it in over["connections"]] == [("ok", 0)]
+
+
+def test_a_gap_is_no_matter_of_a_retired_tenant(tmp_path: Path) -> None:
+    """Nobody could close it; the tenants in force have theirs."""
+
+    async def story(home: World) -> list[int]:
+        (tmp_path / "tenants" / "beta.yaml").write_text(
+            (tmp_path / "tenants" / "acme.yaml").read_text().replace("acme", "beta").replace("4242", "4343")
+        )
+        create(home, "L-0", "m-0", "zero@sales.example")
+        await live(home, 60)
+        rows = {row.tenant: row.conn for row in await home.look(lambda ledger: ledger.tenants())}
+        assert await home.look(lambda ledger: ledger.tenant_retire("acme", home.clock.now_us()))
+        for number in range(40):
+            create(home, f"L-{number}", f"m-{number}", f"n{number}@sales.example")
+        home.topics.trim()
+        await live(home, 60)
+        gaps = [await home.look(partial(SqlLedger.gaps, conn=rows[name])) for name in ("acme", "beta")]
+        return [len(found) for found in gaps]
+
+    acme, beta = play(tmp_path, story)
+    assert acme == 0
+    assert beta > 0
 
 
 def test_a_rewind_hands_over_what_intake_has_gone_by(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from sales_crm_bridge import contract, gate, tenants, wiring
+from sales_crm_bridge import contract, gate, wiring
 from sales_crm_bridge.intake import Intaker
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.model import Assigned, Batch, IntentRecord
-from sales_crm_bridge.roster import Roster
+from sales_crm_bridge.roster import Roster, owners
 from sales_crm_bridge.units import time_text
 from tests.core.test_gate import DomainGate
 from tests.flow.flow_kit import EPOCH_US, HERE
@@ -152,18 +152,72 @@ async def test_ten_thousand_intents_while_the_leads_change_hands_are_each_handle
             rng.choice(replicas).source.give(records)
         for replica in replicas:
             await replica.source.all_taken()
-    (row,) = await ledger.tenants()
-    printed = json.dumps(gate.gate_json([tenants.reaccept(row.text, row.tenant, wiring.catalogue()).ownership]))
-    domain = DomainGate(printed)
+    assert len(uttered) == 10_000
+    assert 2_000 < await ours_of(ledger, uttered) < 8_000
+    for replica in replicas:
+        await replica.source.close()
+        await replica.running
+    await ledger.close()
+
+
+async def test_intents_of_a_tenant_that_is_retired_and_comes_back_are_each_handled_by_one_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late ones that were uttered while its leads were the CRM's are the bridge's still: the domain has passed them over.
+
+    They come before and after the replicas have looked, while it is retired, and when it is back; twice over.
+    """
+    monkeypatch.setenv("ACME_TOKEN", "a token")
+    clock, rng = Clock(), random.Random(12)
+    file = tmp_path / "tenants" / "acme.yaml"
+    file.parent.mkdir()
+    spans = [("crm", EPOCH_US - 60 * SECOND_US)]
+    file.write_text(file_with(spans))
+    ledger = await open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", migrate=True)
+    replicas = [Replica(partition, file.parent, ledger, clock) for partition in range(2)]
+    uttered: list[int] = []
+
+    async def traffic() -> int:
+        """Give both replicas intents of the last 25 seconds; tell how many of all are ours."""
+        clock.us += 10 * SECOND_US
+        first = len(uttered)
+        uttered.extend(clock.us - rng.randrange(25 * SECOND_US) for _ in range(200))
+        for number in range(first, len(uttered), 20):
+            records = [create(at, uttered[at]) for at in range(number, number + 20)]
+            rng.choice(replicas).source.give(records)
+        for replica in replicas:
+            await replica.source.all_taken()
+        return await ours_of(ledger, uttered)
+
+    ours = [await traffic()]
+    for turn in range(2):
+        retired_us = clock.us + SECOND_US
+        assert await ledger.tenant_retire("acme", retired_us)
+        ours += [await traffic(), await traffic(), await traffic(), await traffic()]
+        assert ours[-4] < ours[-3]  # late ones
+        assert ours[-2] == ours[-1]  # nobody utters so late
+        spans += [("domain", retired_us), ("crm", clock.us + 2 * SECOND_US)]
+        file.write_text(file_with(spans))
+        await replicas[turn].roster.refresh()
+        assert not replicas[turn].roster.findings
+        ours += [await traffic(), await traffic()]
+    assert ours == sorted(ours)
+    for replica in replicas:
+        await replica.source.close()
+        await replica.running
+    await ledger.close()
+
+
+async def ours_of(ledger: SqlLedger, uttered: list[int]) -> int:
+    """How many of these intents the bridge has taken; each of the others, and no more, is one that the domain handles.
+
+    The domain goes by the JSON that the bridge prints now of what is in force.
+    """
+    domain = DomainGate(json.dumps(gate.gate_json(owners(await ledger.tenants(), wiring.catalogue()))))
     ours = 0
     for number, occurred_us in enumerate(uttered):
         taken = await ledger.known("acme", f"m-{number}") is not None
         occurred = datetime.fromisoformat(time_text(occurred_us))
         assert taken is not domain.handles("acme", "CreateLeadRequested", occurred), (number, time_text(occurred_us))
         ours += taken
-    assert len(uttered) == 10_000
-    assert 2_000 < ours < 8_000
-    for replica in replicas:
-        await replica.source.close()
-        await replica.running
-    await ledger.close()
+    return ours

@@ -1,5 +1,7 @@
 """The census: counts that are right, of rows that nobody reads."""
 
+import msgspec
+
 from sales_crm_bridge.model import Operation
 from sales_crm_bridge.state import (
     CommandChange,
@@ -101,11 +103,28 @@ async def test_dead_letters_are_told_by_tenant_and_code_with_the_newest_ones_rem
 
 
 async def test_a_retired_tenants_name_is_still_known(house: House) -> None:
-    """Its dead letters can be told under it, though its connection is not listed."""
-    await house.connection()
+    """Its dead letters can be told under it, and its commands under its connection, which is listed apart."""
+    conn, _ = await house.connection()
+    await house.intents(conn, "L1", "L2")
     await house.ledger.tenant_retire("acme", 5)
     census = await house.ledger.census()
     assert (census.connections, census.tenants) == ([], ["acme"])
+    assert [(row.conn, row.tenant, row.name, row.since_us) for row in census.left] == [(conn, "acme", "main", 5)]
+    assert census.commands[conn].open == 2
+
+
+async def test_a_connection_that_its_tenants_file_has_left_is_listed_apart(house: House) -> None:
+    """The file names another one now: the old one, its commands with it, is out of force until it is named again."""
+    conn, _ = await house.connection()
+    (accepted,) = await house.ledger.tenants()
+    new = await house.ledger.tenant_accept(msgspec.structs.replace(accepted, connection="new"))
+    census = await house.ledger.census()
+    assert [row.conn for row in census.connections] == [new]
+    assert [(row.conn, row.name, row.since_us) for row in census.left] == [(conn, "main", 0)]
+    await house.ledger.tenant_accept(accepted)
+    census = await house.ledger.census()
+    assert [row.conn for row in census.connections] == [conn]
+    assert [row.conn for row in census.left] == [new]
 
 
 async def test_a_glance_is_the_newest_holders(house: House) -> None:
