@@ -46,12 +46,13 @@ class OptionProblem:
 class CatalogueEntry:
     """One CRM.
 
-    ``address``: where it is unless the tenant's file says otherwise ("" it must). ``sandbox``: the name under which its local
-    stand-in can be served ("" none). ``forms``: titles and options of the forms in which its capabilities differ. ``rights``: what
-    the credentials must allow, and for what. ``options``: the model of its settings; ``build`` makes an adapter of them and of the
-    CRM fields that the mapping reads. ``lint``: finds what is wrong with options that are more than flat settings, knowing the kind
-    of credentials ("" unknown), the names of their secrets, and what the mapping calls the CRM's fields (None unknown).
-    ``placed``: the settings, completed by what follows from the connection's address.
+    ``address``: where it is unless the tenant's file says otherwise ("" it must). ``accounts_unique``: an account's id is that of
+    no other one, at whatever address. ``sandbox``: the name under which its local stand-in can be served ("" none). ``forms``:
+    titles and options of the forms in which its capabilities differ. ``rights``: what the credentials must allow, and for what.
+    ``options``: the model of its settings; ``build`` makes an adapter of them and of the CRM fields that the mapping reads.
+    ``lint``: finds what is wrong with options that are more than flat settings, knowing the kind of credentials ("" unknown),
+    the names of their secrets, and what the mapping calls the CRM's fields (None unknown). ``placed``: the settings, completed by what
+    follows from the connection's address.
     """
 
     name: str
@@ -68,6 +69,7 @@ class CatalogueEntry:
         Callable[[Mapping[str, object], str, Collection[str] | None, Collection[str] | None], Iterable[rest.Mistake]]
         | None
     ) = None
+    accounts_unique: bool = False
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the options, with nothing outside itself."""
@@ -166,6 +168,8 @@ _ENTRIES = (
         ),
         options=hubspot.Options,
         build=hubspot.HubSpot,
+        # "The unique identifier for the HubSpot account", whichever data centre has it (account-info v3, `portalId`, 2026-03-30).
+        accounts_unique=True,
     ),
     CatalogueEntry(
         name="memory",

@@ -77,6 +77,11 @@ class Entry(Protocol):
         ...
 
     @property
+    def accounts_unique(self) -> bool:
+        """Whether an account's id means the same account at whatever address."""
+        ...
+
+    @property
     def credentials(self) -> Sequence[CredentialKind]:
         """The ways to sign in."""
         ...

@@ -8,7 +8,15 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -113,7 +121,7 @@ class ConnectionPart(Exact):
     """Where the CRM is, `https://host`; without it, the adapter's own."""
     sign_in_address: str = ""
     """Where one signs in, `https://host`, if not at `address`. No other call goes there."""
-    account: str = Field(min_length=1, max_length=200)
+    account: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     """The account that the credentials must belong to; quote a number. A sign-in to another one stops the connection."""
     credentials: dict[str, str]
     """`kind`, and the secrets of that kind as references: `{kind: token, token: env:ACME_TOKEN}`."""

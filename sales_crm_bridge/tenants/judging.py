@@ -109,7 +109,7 @@ def sharing(
 
     def rank(one: Outline) -> tuple[bool, bool, bool, str, str]:
         before = previous.get(one.tenant)
-        stays = before is not None and before.account == one.account
+        stays = before is not None and _key(before) == _key(one)
         return (not stays, one.file not in good, before is None, one.tenant, one.file)
 
     ordered = sorted((one for one in outlines if one.tenant and one.account is not None), key=rank)
@@ -130,6 +130,10 @@ def sharing(
         if not stuck:
             return found
         staying |= stuck
+
+
+def _key(one: Outline) -> tuple[str, str, str] | None:
+    return None if one.account is None else one.account.key
 
 
 def _taken(outlines: Mapping[str, Outline]) -> dict[tuple[str, ...], str]:

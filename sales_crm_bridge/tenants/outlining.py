@@ -45,14 +45,20 @@ def _spans(leads: object) -> tuple[Span, ...] | None:
 def _account(part: Any, catalogue: Catalogue) -> UsedAccount | None:
     if not isinstance(part, dict):
         return None
-    adapter, account = _text(part, "adapter"), _text(part, "account")
+    adapter, account = _text(part, "adapter"), _text(part, "account").strip()
     name, address = part.get("name", ""), part.get("address", "")
     if not adapter or not account or not isinstance(name, str) or not isinstance(address, str):
         return None
     entry: Entry | None = catalogue.get(adapter)
     address = address or (entry.address if entry is not None else "")
-    return (
-        UsedAccount(connection=name or adapter, adapter=adapter, address=address, account=account) if address else None
+    if not address:
+        return None
+    return UsedAccount(
+        connection=name or adapter,
+        adapter=adapter,
+        address=address,
+        account=account,
+        anywhere=entry is not None and entry.accounts_unique,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sales_crm_bridge.errors import Place
 from sales_crm_bridge.gate import Ownership, Span
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.mapping import Mapping
     from sales_crm_bridge.secret_refs import SecretRef
+
+
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +52,29 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedAccount:
-    """The account that a file's connection uses."""
+    """The account that a file's connection uses; ``anywhere``: its id means it at whatever address."""
 
     connection: str
     adapter: str
     address: str
     account: str
+    anywhere: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What no two tenants may share: all calls to one account come from one holder of one lease."""
-        return (self.adapter, self.address.rstrip("/").lower(), self.account)
+        """What no two tenants may share, however they write it: all calls to one account come from one holder of one lease."""
+        return (self.adapter, "" if self.anywhere else _one_way(self.address), self.account)
+
+
+def _one_way(address: str) -> str:
+    """Host, port and path of an address, written in one way: one CRM has one, with or without a default port or a last dot."""
+    try:
+        parts = urlsplit(address.strip())
+        host = (parts.hostname or "").rstrip(".").encode("idna").decode()
+        port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
+    except ValueError:
+        return address
+    return f"{host}{port}{parts.path.rstrip('/').lower()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -382,6 +383,63 @@ def test_a_broken_file_takes_no_account_from_a_good_one(tmp_path: Path) -> None:
     write(tmp_path, "acme", named("acme", "1", more=MISTAKE))
     write(tmp_path, "beta", named("beta", "1"))
     assert codes_in(tmp_path) == {("acme.yaml", "config.unknown-key"), ("acme.yaml", "tenant.shared-account")}
+
+
+PLAIN = (ROOT / "tests" / "contract" / "declared" / "plain.yaml").read_text()
+AT = re.search(r"^  address: (\S+)\n", PLAIN, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("text", "shared"),
+    [
+        (EXAMPLE.replace("adapter: hubspot", "adapter: hubspot\n  address: https://api.hubapi.com:443"), True),
+        (EXAMPLE.replace("adapter: hubspot", "adapter: hubspot\n  address: https://API.hubapi.com./"), True),
+        (EXAMPLE.replace("adapter: hubspot", "adapter: hubspot\n  address: https://api-eu1.hubapi.com"), True),
+        (EXAMPLE.replace('"4242"', '" 4242"'), True),
+        (EXAMPLE.replace('"4242"', '"4242\\n"'), True),
+        (EXAMPLE.replace('"4242"', '"4243"'), False),
+    ],
+)
+def test_two_spellings_of_one_account_are_one_account(tmp_path: Path, text: str, shared: bool) -> None:
+    """Else two processes would call it at once; HubSpot's ids are those of one account, whichever host answers for it."""
+    assert text != EXAMPLE
+    write(tmp_path, "acme", EXAMPLE)
+    write(tmp_path, "beta", text.replace("tenant: acme", "tenant: beta"))
+    assert codes_in(tmp_path) == ({("beta.yaml", "tenant.shared-account")} if shared else set())
+    if not shared:
+        return
+    accepted = {"acme": good().outline}
+    (tmp_path / "beta.yaml").unlink()
+    write(tmp_path, "acme", text)
+    assert codes_in(tmp_path, accepted) == set()  # it has not moved
+
+
+@pytest.mark.parametrize(
+    ("address", "shared"),
+    [
+        ("https://crm.example/", True),
+        ("https://CRM.example:443", True),
+        ("https://crm.example.", True),
+        ("https://crm.example:8443", False),
+        ("https://crm.example/eu", False),
+        ("https://crm2.example", False),
+    ],
+)
+def test_an_account_of_a_declared_crm_is_told_by_its_address_too(tmp_path: Path, address: str, shared: bool) -> None:
+    """Ids of two installations have nothing to do with one another; one address has many spellings."""
+    assert AT is not None
+    for name, at in (("acme", "https://crm.example"), ("beta", address)):
+        text = PLAIN.replace(AT[0], f"  address: {at}\n")
+        write(tmp_path, name, re.sub(r"^tenant: .*$", f"tenant: {name}", text, flags=re.MULTILINE))
+    loaded = tenants.load(tmp_path, CATALOGUE, environ=dict.fromkeys(re.findall(r"env:(\w+)", PLAIN), "x"))
+    found = [(Path(one.place.file).name, one.code) for one in loaded.findings]
+    assert found == ([("beta.yaml", "tenant.shared-account")] if shared else [])
+
+
+def test_an_account_is_known_without_the_blanks_around_it() -> None:
+    """And blanks alone are none."""
+    assert good(EXAMPLE.replace('"4242"', '" 4242 "')).connection.account == "4242"
+    assert [one.code for one in read(EXAMPLE.replace('"4242"', '"  "'))[1]] == ["config.out-of-range"]
 
 
 def test_files_are_checked_against_each_other(tmp_path: Path) -> None:
