@@ -49,6 +49,7 @@ class Roster:
         self._holder = holder
         self._stamp: object = None
         self._number = -1
+        self._loaded: tenants.Loaded | None = None
         self._seen: dict[str, str] = {}
         self._tenants: dict[str, Tenant] = {}
         self._retired: dict[str, Ownership] = {}
@@ -105,7 +106,8 @@ class Roster:
         What another process has accepted meanwhile is taken from the ledger, unless our own file has changed since we looked.
 
         A file with findings is refused whole: they are logged, and the version accepted before stays in force. A tenant whose file
-        is gone stays in force too, until it is retired.
+        is gone stays in force too, until it is retired. A file that is refused for a secret that is not there is taken up when the
+        secret is.
         """
         async with self._turn:
             changed, self._changed = self._changed | await self._take_up(), set()
@@ -116,7 +118,8 @@ class Roster:
         # The number before the rows: rows that are newer than it cost another look, older ones would be taken for what is in force.
         number = await self._ledger.tenancy()
         rows = {row.tenant: row for row in await self._ledger.tenants()}
-        if stamp == self._stamp and _state(rows) == _state(self._rows):
+        found_again = self._loaded is not None and self._loaded.found_again()
+        if stamp == self._stamp and _state(rows) == _state(self._rows) and not found_again:
             self._number = number
             return set()
         now_us = self._clock.now_us()
@@ -137,6 +140,7 @@ class Roster:
                 rows[name] = msgspec.structs.replace(row, conn=await self._ledger.tenant_accept(row))
                 log.info("a tenant's file is in force", extra={"event": "tenant.in-force", "tenant": name})
             now[name] = tenant
+        self._loaded = loaded
         self._stamp, self._rows, self._tenants, self._number = stamp, rows, now, number
         self._retired = {name: outline.ownership for name, outline in judged.retired.items() if name not in now}
         self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}

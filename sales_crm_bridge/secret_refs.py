@@ -36,6 +36,14 @@ class SecretRef:
         """The secret, read anew each time, so that a rotated file counts. Raises ``SecretMissing``."""
         return _from_environment(self.name, environ) if self.source == "env" else _from_file(Path(self.name))
 
+    def there(self, environ: Mapping[str, str]) -> bool:
+        """Whether there is a secret now."""
+        try:
+            self.read(environ)
+        except SecretMissing:
+            return False
+        return True
+
 
 def is_reference(text: str) -> bool:
     """Whether ``text`` is a well-formed reference."""

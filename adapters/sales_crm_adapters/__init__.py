@@ -51,8 +51,8 @@ class CatalogueEntry:
     titles and options of the forms in which its capabilities differ. ``rights``: what the credentials must allow, and for what.
     ``options``: the model of its settings; ``build`` makes an adapter of them and of the CRM fields that the mapping reads.
     ``lint``: finds what is wrong with options that are more than flat settings, knowing the kind of credentials ("" unknown),
-    the names of their secrets, and what the mapping calls the CRM's fields (None unknown). ``placed``: the settings, completed by what
-    follows from the connection's address.
+    the names of their secrets, and what the mapping calls the CRM's fields (None unknown).
+    ``placed``: the settings, completed by what follows from the connection's address.
     """
 
     name: str

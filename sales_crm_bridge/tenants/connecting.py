@@ -179,6 +179,13 @@ def _host_problems(part: ConnectionPart, address: str, where: Any) -> Iterator[F
             yield finding("config.bad-host", f"{host!r} is not the name or the address of one host", place)
 
 
+def lost_secrets(credentials: object, environ: Mapped[str, str]) -> tuple[SecretRef, ...]:
+    """The references in a file's ``credentials``, whatever these are, that lead nowhere now."""
+    given = credentials.values() if isinstance(credentials, dict) else ()
+    refs = [reference(text) for text in given if isinstance(text, str) and is_reference(text)]
+    return tuple(ref for ref in refs if not ref.there(environ))
+
+
 def _address_problems(address: str, allowed: Sequence[str], place: Place) -> list[Finding]:
     try:
         parts = urlsplit(address)

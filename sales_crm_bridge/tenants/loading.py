@@ -21,7 +21,7 @@ from sales_crm_bridge.model import Owner, Secrets
 from sales_crm_bridge.problems import findings_of
 from sales_crm_bridge.secret_refs import SecretMissing
 from sales_crm_bridge.tenants import judging
-from sales_crm_bridge.tenants.connecting import Catalogue, connection_of
+from sales_crm_bridge.tenants.connecting import Catalogue, connection_of, lost_secrets
 from sales_crm_bridge.tenants.entries import spec_of
 from sales_crm_bridge.tenants.file import TenantFile
 from sales_crm_bridge.tenants.outlining import outline_of
@@ -39,19 +39,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from sales_crm_bridge.secret_refs import SecretRef
     from sales_crm_bridge.yaml_places import Document
+
+UNRESOLVABLE = "config.unresolvable-secret"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """What a folder holds: the tenants whose files are good, and every finding of the others.
 
-    ``asleep``: files with which their tenants were retired; they rule nothing and break nothing.
+    ``asleep``: files with which their tenants were retired; they rule nothing and break nothing. ``lost``: the secrets that
+    were not there, for which files are refused.
     """
 
     tenants: Mapped[str, Tenant]
     findings: tuple[Finding, ...]
     asleep: tuple[Outline, ...] = ()
+    lost: tuple[SecretRef, ...] = ()
+
+    def found_again(self, environ: Mapped[str, str] | None = None) -> bool:
+        """Whether a secret that was lost is there now, so that the same files may be good; costs a look at these alone."""
+        return any(ref.there(os.environ if environ is None else environ) for ref in self.lost)
 
 
 def stamp(folder: Path) -> dict[str, str]:
@@ -136,7 +145,8 @@ def load(
         found[file].append(shared)
     tenants = {one.tenant.tenant: one.tenant for one in awake if one.tenant is not None and not found[one.tenant.file]}
     told = [*loose, *(problem for one in awake for problem in (*one.findings, *found[one.outline.file]))]
-    return Loaded(tenants=tenants, findings=tuple(_ordered(told)), asleep=tuple(asleep))
+    lost = tuple(ref for one in awake for ref in one.lost)
+    return Loaded(tenants=tenants, findings=tuple(_ordered(told)), asleep=tuple(asleep), lost=lost)
 
 
 def _read_all(
@@ -164,11 +174,12 @@ def _unchanged(one: Outline, before: Outline | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
-    """One file: a tenant, or findings; and its outline in any case."""
+    """One file: a tenant, or findings; and its outline in any case. ``lost``: secrets that it refers to and that are not there."""
 
     tenant: Tenant | None
     findings: list[Finding]
     outline: Outline
+    lost: tuple[SecretRef, ...]
 
 
 def parse(
@@ -199,7 +210,12 @@ def _read(
     document = yaml_places.parse(raw, file)
     outline = outline_of(document, _digest(raw.removeprefix(codecs.BOM_UTF8)), catalogue)
     tenant, found = _tenant(raw, document, outline, catalogue, environ, accepted=accepted)
-    return _Read(tenant=tenant, findings=found, outline=outline)
+    lost: tuple[SecretRef, ...] = ()
+    unresolvable = any(one.code == UNRESOLVABLE for one in found)
+    if unresolvable and environ is not None and isinstance(document.value, dict):
+        part = document.value.get("connection")
+        lost = lost_secrets(part.get("credentials") if isinstance(part, dict) else None, environ)
+    return _Read(tenant=tenant, findings=found, outline=outline, lost=lost)
 
 
 def _tenant(
@@ -292,7 +308,7 @@ def secrets_of(tenant: Tenant, environ: Mapped[str, str] | None = None) -> Secre
             values[name] = ref.read(os.environ if environ is None else environ)
         except SecretMissing as why:
             place = tenant.place("connection", "credentials", name)
-            found.append(finding("config.unresolvable-secret", str(why), place))
+            found.append(finding(UNRESOLVABLE, str(why), place))
     if found:
         raise ConfigError(found)
     return Secrets(values=values)

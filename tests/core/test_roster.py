@@ -14,7 +14,7 @@ from sales_crm_bridge import contract, gate, tenants
 from sales_crm_bridge.admission import serves
 from sales_crm_bridge.errors import ConfigError, EnvironmentFault
 from sales_crm_bridge.ledger import SqlLedger, open_ledger
-from sales_crm_bridge.roster import Roster, owners
+from sales_crm_bridge.roster import Judged, Roster, judge, owners
 from sales_crm_bridge.state import Intake, TenantRow
 from sales_crm_bridge.units import time_text, time_us
 
@@ -242,6 +242,35 @@ async def test_a_retired_tenant_whose_text_is_no_longer_understood_stops_nobody(
     decision = gate.decide(one.tenancy().ownership, "old", "CreateLeadRequested", NOW_US - 1)
     assert decision == gate.NotOurs(gate.Reason.BEFORE_FIRST)
     assert json.dumps(gate.gate_json(owners(await ledger.tenants(), CATALOGUE)))
+    await ledger.close()
+
+
+async def test_a_file_is_taken_up_when_the_secret_that_it_lacked_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no file has changed; until then the files are not read again and again for it."""
+    looks: list[int] = []
+
+    async def counted(*args: Any, **more: Any) -> Judged:
+        looks.append(1)
+        return await judge(*args, **more)
+
+    monkeypatch.setattr("sales_crm_bridge.roster.judge", counted)
+    ledger = await open_ledger("sqlite://:memory:")
+    folder, secret = tmp_path / "tenants", tmp_path / "token"
+    one = roster(folder, ledger)
+    (folder / "acme.yaml").write_text(EXAMPLE.replace("env:ACME_HUBSPOT_TOKEN", f"file:{secret}"))
+    for _ in range(3):
+        assert await one.refresh() == set()
+    assert [finding.code for finding in one.findings] == ["config.unresolvable-secret"]
+    assert len(looks) == 1
+    secret.write_text("a token")
+    assert await one.refresh() == {"connection/acme/hubspot"}
+    assert one.findings == ()
+    secret.unlink()  # what is in force stays
+    for _ in range(3):
+        assert await one.refresh() == set()
+    assert set(one.tenants()) == {"acme"}
     await ledger.close()
 
 
