@@ -130,11 +130,11 @@ FINDINGS: dict[str, Explained] = {
     ),
     "tenant.retired": Explained(
         "the tenant was retired with this very file, so the file changes nothing",
-        "remove the file; or append to `leads` what the finding names: then it brings the tenant back",
+        "remove the file; or write in `leads` what the finding names: then it brings the tenant back",
     ),
     "tenant.returns": Explained(
         "the file of a retired tenant does not say that the domain has had the leads since then",
-        "append to `leads` the entry that the finding names, and then what is to come; or remove the file",
+        "write in `leads` the entry that the finding names, and then what is to come; or remove the file",
     ),
     "tenant.no-folder": Explained("the tenants' folder is not there", "make it, or mend the setting `tenants`"),
     # --- mapping ---

@@ -54,11 +54,9 @@ def changes(one: Outline, before: Outline | None, passed_us: int, rewound_us: in
 
 def way_back(retired: Outline) -> str:
     """The remedy that brings a retired tenant back, or leaves it where it is."""
-    added = [span for span in retired.ownership.history if span.from_us == retired.retired_us]
-    entry = "".join(f"{_entry(span)}, and then " for span in added)
-    return (
-        f"remove the file; or, to bring the tenant back, append to `leads` {entry}{{owner: crm, from: <a coming time>}}"
-    )
+    since = [_entry(span) for span in retired.ownership.history if span.from_us == retired.retired_us]
+    wanted = ", and then ".join([*since, "{owner: crm, from: <a coming time>}"])
+    return f"remove the file; or, to bring the tenant back, write in `leads`, after the entries of before that time, {wanted}"
 
 
 def _entry(span: Span) -> str:

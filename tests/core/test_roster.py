@@ -159,7 +159,8 @@ async def test_a_file_that_does_not_tell_of_the_retirement_brings_nobody_back(
     found = {finding.code: finding for finding in one.findings}
     assert {*found} - {"tenant.leads-repeated"} == {code}
     if code in ("tenant.retired", "tenant.returns"):
-        assert f"append to `leads` {{{RETIRED}}}, and then {{owner: crm, from: <a coming time>}}" in found[code].remedy
+        wanted = f"{{{RETIRED}}}, and then {{owner: crm, from: <a coming time>}}"
+        assert f"after the entries of before that time, {wanted}" in found[code].remedy
     await ledger.close()
 
 
@@ -203,7 +204,7 @@ async def test_a_tenant_that_was_retired_with_the_domain_as_the_owner_comes_back
             await one.refresh()
             assert not one.tenants()
     (retired,) = quick.findings
-    assert "append to `leads` {owner: crm, from: <a coming time>}" in retired.remedy
+    assert "after the entries of before that time, {owner: crm, from: <a coming time>}" in retired.remedy
     (tmp_path / "quick" / "acme.yaml").write_text(text + "# once more\n")
     await quick.refresh()
     assert set(quick.tenants()) == {"acme"}
