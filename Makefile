@@ -7,6 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(CURDIR)/$(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 STAGE := @scripts/stage
@@ -67,6 +68,21 @@ bench: venv ## What the bridge costs beside a bare loop: about 10 minutes (real 
 .PHONY: bench-quick
 bench-quick: venv ## The same, smaller: about 2 minutes
 	@python -m benchmarks --quick
+
+.PHONY: bench-peers
+bench-peers: venv $(PEERS)/.stamp ## Other tools beside the pull, in an environment of their own: about 10 minutes
+	@python -m benchmarks --peers
+
+$(PEERS)/.stamp: requirements/peers.lock
+	@rm -rf $(PEERS)
+ifneq ($(UV),)
+	@$(UV) venv -q --python "$$(scripts/python -c 'import sys; print(sys.executable)')" $(PEERS)
+	@VIRTUAL_ENV=$(CURDIR)/$(PEERS) $(UV) pip install -q --require-hashes -r $<
+else
+	@scripts/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install -q --require-hashes -r $<
+endif
+	@touch $@
 
 .PHONY: bench-studies
 bench-studies: venv ## How costs grow with leads, commands, tenants and processes: about 15 minutes

@@ -1,10 +1,11 @@
-"""Run the cases: ``python -m benchmarks [--quick] [--studies] [--only PART] [--json FILE] [--charts FOLDER]``.
+"""Run the cases: ``python -m benchmarks [--quick] [--studies] [--peers] [--only PART] [--json FILE] [--charts FOLDER]``.
 
 Rounds are interleaved (A B C A B C): a case is compared with its floor of the same round, and the median of these ratios is told.
 A ratio of 0.5 says: twice the floor's CPU seconds for the same things (its wall time, where the CRM takes 50 ms for a write).
 A poll is held against 5 ms of CPU: there a ratio of 2 says 2.5 ms. Studies (``--studies``) measure how a cost grows with a size;
 their ratios are told in docs/performance.md. What needs a real Kafka or PostgreSQL takes them from BRIDGE_TEST_KAFKA and
-BRIDGE_TEST_POSTGRES, and is left out without.
+BRIDGE_TEST_POSTGRES, and is left out without. With ``--peers`` the pull to SQLite and its floors run beside other tools, which
+have an environment of their own (``make bench-peers`` builds it).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import beside
 from benchmarks.cases import CASES
 from benchmarks.charts import chart
 from benchmarks.running import child, crm
@@ -36,8 +38,9 @@ say = Console(stderr=True, highlight=False).print
 
 
 def services() -> dict[str, str]:
-    """The real ones, by name; "" where there is none."""
-    return {name: os.environ.get(f"BRIDGE_TEST_{name.upper()}", "") for name in ("kafka", "postgres")}
+    """The real ones, by name, and the Python of the other tools; "" where there is none."""
+    real = {name: os.environ.get(f"BRIDGE_TEST_{name.upper()}", "") for name in ("kafka", "postgres")}
+    return real | {"peers": str(beside.PYTHON) if beside.PYTHON.exists() else ""}
 
 
 # --- cases ------------------------------------------------------------------------------------------------------------
@@ -122,19 +125,38 @@ def table_of(figures: Figures, title: str) -> Table:
     return table
 
 
+def part(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """The studies, the other tools with what stands beside them, or the cases: what each needs, by name."""
+    if options.studies:
+        return {name: study.needs for name, study in STUDIES.items()}
+    return {
+        name: case.needs
+        for name, case in CASES.items()
+        if ("peers" in case.needs or (options.peers and name in beside.OURS)) == options.peers
+    }
+
+
 def main() -> None:
     """Parse, measure, tell."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer leads, rounds and sizes: about two minutes")
     parser.add_argument("--studies", action="store_true", help="the studies instead of the cases")
+    parser.add_argument(
+        "--peers", action="store_true", help="other tools beside the pull to SQLite, instead of the cases"
+    )
     parser.add_argument("--only", default="", help="only what has this in its name, and its floors")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw the studies there, as SVG")
     parser.add_argument("--count", type=int, help="how many leads")
     parser.add_argument("--rounds", type=int, help="how many rounds")
     options = parser.parse_args()
+    if options.studies and options.peers:
+        parser.error("--studies and --peers are two different runs")
     there = {name for name, address in services().items() if address}
-    every = {name: one.needs for name, one in (STUDIES if options.studies else CASES).items() if options.only in name}
+    if options.peers and "peers" not in there:
+        say(beside.MISSING)
+        raise SystemExit(3)
+    every = {name: needs for name, needs in part(options).items() if options.only in name}
     wanted = [name for name, needs in every.items() if there.issuperset(needs)]
     figures: Figures = {}
     if options.studies:
@@ -150,7 +172,7 @@ def main() -> None:
         names = [name for name in CASES if name in wanted or name in floors]
         count = options.count or (20_000 if options.quick else 100_000)
         figures = told(rounds(names, count, options.rounds or (3 if options.quick else 5)))
-        title = f"{count:,} leads"
+        title = f"{count:,} leads{beside.versions_told() if options.peers else ''}"
     Console(width=110).print(table_of(figures, title))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import pulling, pushing, topics
+from benchmarks import beside, pulling, pushing, topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -43,6 +43,7 @@ def _pulls(adapter: str, page: int, kafka: float) -> dict[str, Case]:
         f"pull.{adapter}.postgres": (pulling.pull_postgres, ("postgres",), 0.45),
         f"pull.{adapter}.kafka": (pulling.pull_kafka, ("kafka",), kafka),
         f"reread.{adapter}.sqlite": (pulling.reread_sqlite, (), 2.0),
+        **{f"pull.{adapter}.{tool}": (beside.runs(tool), ("peers",), 0.0) for tool in beside.TOOLS},
     }
     cases = {floor: Case(run=pulling.floor_plain, adapter=adapter, page=page)}
     for name, (run, needs, at_least) in kinds.items():

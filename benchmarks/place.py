@@ -13,7 +13,7 @@ BATCH = 2000
 class Place:
     """Where a case runs: ``count`` things to do, the CRM's address and page, and the real Kafka and PostgreSQL ("" none).
 
-    ``adapter``: through which one the bridge reads that CRM.
+    ``adapter``: through which one the bridge reads that CRM. ``peers``: the Python that has the other tools ("" none).
     """
 
     count: int
@@ -21,4 +21,5 @@ class Place:
     crm: str
     kafka: str = ""
     postgres: str = ""
+    peers: str = ""
     adapter: str = "hubspot"
