@@ -70,7 +70,7 @@ bench-quick: venv ## The same, smaller: about 2 minutes
 	@python -m benchmarks --quick
 
 .PHONY: bench-peers
-bench-peers: venv $(PEERS)/.stamp ## Other tools beside the pull, in an environment of their own: about 10 minutes
+bench-peers: venv $(PEERS)/.stamp ## Other tools beside the pull, in an environment of their own: about 15 minutes
 	@python -m benchmarks --peers
 
 $(PEERS)/.stamp: requirements/peers.lock

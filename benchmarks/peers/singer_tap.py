@@ -6,7 +6,7 @@ Keeps: the latest ``updatedAt``, as a STATE message among the records. Whoever s
 Does not: fingerprints (an unchanged record that the CRM names is a record again), an outbox (a message that was printed is gone),
 an order of each lead beyond the order of the pages, deletes. Where results go is a target's matter: another program, at its cost.
 Records go out in the CRM's words, cast by the schema; they are not mapped to other fields.
-The encoder is the stock one; the SDK's msgspec encoder (an extra) is faster. There is no telemetry in the SDK to switch off.
+The encoder is the stock one, not the SDK's msgspec encoder, which is an extra. There is no telemetry in the SDK to switch off.
 """
 
 from __future__ import annotations

@@ -33,6 +33,12 @@ def group(name: str) -> list[str]:
     return found
 
 
+def asked(name: str) -> list[str]:
+    """Give the requirements in ``requirements/<name>.in``."""
+    text = (ROOT / "requirements" / f"{name}.in").read_text(encoding="utf-8")
+    return [words for line in text.splitlines() if (words := line.partition("#")[0].strip())]
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_holds_pins_and_hashes_only(lock: str) -> None:
     """Each line is an exact version or its SHA-256; the header is a command of ours: no address, no path."""
@@ -52,11 +58,12 @@ def test_a_lock_holds_pins_and_hashes_only(lock: str) -> None:
         ("dev", group("dev")),
         ("dev", PROJECT["project"]["dependencies"]),
         ("runtime", PROJECT["project"]["dependencies"]),
+        ("peers", asked("peers")),
     ],
-    ids=["build", "build-system", "dev", "dev-runtime", "runtime"],
+    ids=["build", "build-system", "dev", "dev-runtime", "runtime", "peers"],
 )
 def test_a_lock_satisfies_what_the_project_asks_for(lock: str, wanted: list[str]) -> None:
-    """Whatever pyproject.toml requires is pinned at a version that it allows: otherwise `make lock` was forgotten."""
+    """Whatever pyproject.toml or peers.in requires is pinned at a version that it allows: otherwise `make lock` was forgotten."""
     pinned = pins(lock)
     for requirement in map(Requirement, wanted):
         version = pinned.get(canonicalize_name(requirement.name))
