@@ -145,6 +145,9 @@ class Clerk:
         self, job: Job, step: Next, binding: Binding | None, taken: dict[str, Binding], answered_us: int
     ) -> Verdict:
         """What becomes of one job; a record that is bound to another lead is nobody's to take."""
+        if isinstance(step, Retry) and step.half is not None:
+            half = booking.half_done(self._desk.eyes, self._desk.mapping, binding, step.half, step.ours)
+            return Verdict(job=job, step=step, binding=half)
         if not isinstance(step, Done):
             return Verdict(job=job, step=step, binding=binding)
         lead_id, crm_id = job.command.lead_id, step.accepted.crm_id
@@ -199,7 +202,7 @@ class Clerk:
                         desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us, trace=trace)
                     )
                 case Refuse():
-                    bound = _told(bound)
+                    bound = booking.disowned(_told(bound))
                     bindings.append(bound)
                     source = f"command {command.seq}" if step.needs_person else ""
                     rows.append(
@@ -209,6 +212,8 @@ class Clerk:
                     )
                     if step.needs_person:
                         dead.append(_dead_letter(desk, command, step, now_us))
+                case Retry(half=half) if half is not None:
+                    bindings.append(bound)
                 case Retry() | Settle():
                     pass
                 case _:

@@ -295,7 +295,9 @@ class Capabilities:
     ``batch_max`` writes in one call. ``unique_key``: our key is unique in the CRM, so a repeated create makes no second
     record. ``conditional_write``: a write can be tied to a version. ``read_by_key``: our key finds a record at once (no
     search lag). ``budgets``: limits counted apart, name → calls per second. ``removed_feed``, ``merges``, ``restores``,
-    ``field_times``, ``webhooks``: the CRM shows these. ``time_step_us``: the grain of its modified times.
+    ``field_times``, ``webhooks``: the CRM shows these. ``time_step_us``: the grain of its modified times. ``atomic_write``: an
+    update of one lead takes effect whole or not at all; False where it is several calls, each of which can get lost.
+    ``emptied_first``: fields that an update may empty before it sets them.
     """
 
     batch_max: int
@@ -309,6 +311,8 @@ class Capabilities:
     webhooks: bool = False
     time_step_us: int = SECOND_US
     budgets: Mapping[str, float] = field(default_factory=dict)
+    atomic_write: bool = False
+    emptied_first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -339,15 +339,11 @@ class Pusher:
         if problem is not None:
             return Refuse(category=Category.UNKNOWN_OUTCOME, code=problem.code, fields=problem.fields)
         differing = desk.mapping.differing(job.wire, record.fields)
-        moved = booking.moved(desk.eyes, desk.mapping, job.binding, record)
-        evidence = commands.Evidence(
-            record=record,
-            wanted=tuple(job.wire),
-            differing=differing,
-            touched=[name for name in differing if name in moved],
-            applied=[name for name in job.wire if name in moved and name not in differing],
-            keyed=desk.adapter.capabilities.read_by_key and self._unkept is None,
+        evidence = booking.evidence(
+            desk.eyes, desk.mapping, job.binding, record, job.wire, differing, desk.adapter.capabilities
         )
+        if self._unkept is not None:  # the CRM drops our key: that it finds nothing under it proves nothing
+            evidence = msgspec.structs.replace(evidence, keyed=False)
         patience = desk.push.patience
         step = commands.settle(job.command, evidence, patience, desk.clock.now_us())
         if not isinstance(step, Retry):

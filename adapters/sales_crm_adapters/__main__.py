@@ -37,6 +37,8 @@ MEANINGS = {
     "webhooks": "webhooks shorten the wait for a change",
     "time_step_us": "grain of its modified times",
     "budgets": "limits counted apart (calls per second)",
+    "atomic_write": "an update of one lead takes effect whole or not at all",
+    "emptied_first": "fields that an update may empty before it sets them",
 }
 
 
@@ -63,10 +65,12 @@ def _matrix() -> Iterator[str]:
     yield ""
 
 
-def _cell(name: str, value: bool | float | Mapping[str, float]) -> str:  # noqa: FBT001 - one cell, whatever it holds
+def _cell(name: str, value: bool | float | tuple[str, ...] | Mapping[str, float]) -> str:  # noqa: FBT001 - one cell, whatever it holds
     match value:
         case bool():
             return "yes" if value else "no"
+        case tuple():
+            return ", ".join(f"`{field}`" for field in value) or "none"
         case int() | float():
             return f"{value / 1000:g} ms" if name == "time_step_us" else f"{value:g}"
         case _:

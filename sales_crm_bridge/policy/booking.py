@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from sales_crm_bridge.model import Accepted, LeadState, Record, Scalar
-from sales_crm_bridge.policy.commands import Done, Next
-from sales_crm_bridge.policy.fields import Origin, Stamp, blank, look, pack, unpack
+from sales_crm_bridge.policy.commands import Done, Evidence, Next
+from sales_crm_bridge.policy.fields import FieldStates, Origin, Stamp, blank, look, pack, unpack
 from sales_crm_bridge.policy.sight import Look, states_of
 from sales_crm_bridge.state import Binding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
+
+    from sales_crm_bridge.model import Capabilities
 
 
 class Slots(Protocol):
@@ -151,7 +153,7 @@ def accept(
         states = look(eyes.keyring, states, values, theirs, shown - mine).states
     else:
         states = states_of(eyes, held)
-    states = look(eyes.keyring, states, values, ours, mine).states
+    states = _claimed(look(eyes.keyring, states, values, ours, mine).states, ours.version)
     return msgspec.structs.replace(
         held,
         crm_id=accepted.crm_id,
@@ -173,6 +175,93 @@ def moved(eyes: Look, mapping: Slots, binding: Binding | None, record: Record) -
     stamp = Stamp(eyes.keyring.current_id, Origin.CRM, record.modified_us, 0)
     seen = look(eyes.keyring, states_of(eyes, binding), eyes.sources(record.fields), stamp)
     return frozenset(name for slot in seen.changed for name in mapping.slot_sources(slot))
+
+
+# --- writes that took effect in part ----------------------------------------------------------------------------------
+
+UNTOLD = 0
+"""The fact number in a stamp of ours whose command is not done yet, so that no fact has told of it."""
+
+
+def half_done(
+    eyes: Look, mapping: Slots, binding: Binding | None, record: Record, names: Sequence[str]
+) -> Binding | None:
+    """The binding after a part of a write took effect: what the fields ``names`` hold is known as ours, and no pull tells it."""
+    if binding is None or binding.state is not LeadState.LIVE or not binding.fields:
+        return binding
+    ours = Stamp(eyes.keyring.current_id, Origin.SALES, record.modified_us, UNTOLD)
+    mine = _touched(mapping, frozenset(names))
+    states = look(eyes.keyring, states_of(eyes, binding), eyes.sources(record.fields), ours, mine).states
+    return msgspec.structs.replace(binding, fingerprint=b"", layout=eyes.layout, fields=pack(states))
+
+
+def disowned(binding: Binding) -> Binding:
+    """The binding after a command has failed for good: what a part of it has changed is told by the next pull that shows it."""
+    states = unpack(binding.fields)
+    stamps = [states.stamp(slot) for slot in range(len(states.hashes))]
+    if not any(stamp is not None and _is_untold(stamp) for stamp in stamps):
+        return binding
+    hashes = tuple(
+        # No value that is there now has this hash.
+        value ^ 1 if stamp is not None and _is_untold(stamp) else value
+        for value, stamp in zip(states.hashes, stamps, strict=True)
+    )
+    told = _claimed(FieldStates(hashes, states.marks, states.stamps), binding.aggregate_version)
+    return msgspec.structs.replace(binding, fingerprint=b"", fields=pack(told))
+
+
+def _is_untold(stamp: Stamp) -> bool:
+    return stamp.origin is Origin.SALES and stamp.version == UNTOLD
+
+
+def _claimed(states: FieldStates, version: int) -> FieldStates:
+    """The states with every stamp of ours in the fact ``version`` at the latest."""
+    stamps = tuple(
+        msgspec.structs.replace(stamp, version=version) if _is_untold(stamp) else stamp for stamp in states.stamps
+    )
+    return FieldStates(states.hashes, states.marks, stamps)
+
+
+def evidence(
+    eyes: Look,
+    mapping: Slots,
+    binding: Binding | None,
+    record: Record,
+    wire: dict[str, Scalar],
+    differing: Sequence[str],
+    capabilities: Capabilities,
+) -> Evidence:
+    """What a read-back shows of a write of ``wire``; ``differing``: the fields in which it is not as wanted."""
+    changed = moved(eyes, mapping, binding, record)
+    unlike = _sharing(mapping, differing)
+    passing = [
+        name
+        for name in differing
+        if name in changed
+        and name in capabilities.emptied_first
+        and record.fields.get(name) in (None, "")
+        and wire[name] not in (None, "")
+    ]
+    return Evidence(
+        record=record,
+        wanted=tuple(wire),
+        differing=differing,
+        touched=[name for name in differing if name in changed and name not in passing],
+        # Of several fields that are compared as one, none is proof while another differs: that one alone may have moved.
+        applied=[name for name in wire if name in changed and name not in unlike],
+        passing=passing,
+        keyed=capabilities.read_by_key,
+        atomic=capabilities.atomic_write,
+    )
+
+
+def _sharing(mapping: Slots, names: Collection[str]) -> frozenset[str]:
+    """These fields and those that are compared together with them."""
+    slots = _touched(mapping, frozenset(names))
+    return frozenset(names).union(*(mapping.slot_sources(slot) for slot in slots))
+
+
+# --- conflicts --------------------------------------------------------------------------------------------------------
 
 
 class Winner(enum.StrEnum):

@@ -16,6 +16,7 @@ from sales_crm_bridge.model import (
     LeadState,
     Operation,
     Outcome,
+    Record,
     Rejected,
     Unknown,
 )
@@ -25,7 +26,6 @@ from sales_crm_bridge.state import CommandState
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sales_crm_bridge.model import Record
     from sales_crm_bridge.state import Binding, Command
 
 
@@ -128,11 +128,16 @@ def before(
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """Pending again, not before ``not_before_us``. ``counted``: this try counts towards ``attempts_max``."""
+    """Pending again, not before ``not_before_us``. ``counted``: this try counts towards ``attempts_max``.
+
+    ``half``: the record, where a part of the write has taken effect; ``ours``: the CRM's names of the fields that show it.
+    """
 
     not_before_us: int
     reason: str
     counted: bool
+    half: Record | None = None
+    ours: tuple[str, ...] = ()
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +181,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     ``wanted``: the CRM's names of the fields that were written; ``differing``: those of them whose value is not the wanted one;
     ``touched``: those of the differing ones that are not as the ledger last knew them either, so somebody else has written them;
-    ``applied``: those that are as wanted and were not so before. ``keyed``: the CRM finds a record by our key at once.
+    ``applied``: those that are as wanted and were not so before; ``passing``: those of the differing ones that hold what a write of
+    ours leaves there on its way. ``keyed``: the CRM finds a record by our key at once. ``atomic``: its updates take effect whole
+    or not at all.
     """
 
     record: Record
@@ -184,17 +191,24 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     differing: Sequence[str]
     touched: Sequence[str] = ()
     applied: Sequence[str] = ()
+    passing: Sequence[str] = ()
     keyed: bool = True
+    atomic: bool = True
 
 
 def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int) -> Next:
     """What became of a write whose answer was lost, from what the CRM now holds.
 
     Everything as wanted: it took effect (or somebody did the same). A record under our key is proof enough for a create, since
-    only we write that key; so is one field that became what we wanted. What differs then is a person's later work, and the
-    next pull reports it. Nothing there, or values as before: it did not take effect, and may be tried again. Fields that are
-    neither as wanted nor as before, and none that became what we wanted: a person wrote them; we do not write over what we
-    have not seen, and the command is refused as a conflict.
+    only we write that key. Nothing there, or values as before: it did not take effect, and may be tried again.
+
+    One field that became what we wanted proves an update that is atomic; what differs then is a person's later work, and the next
+    pull reports it. Of an update that is several calls it proves that call alone. If the others are as before, or as we leave
+    them on our way, it is tried again as a whole, which does no harm to what has taken effect. If a person has written the others,
+    she has written after us, or as good as after us: it took effect, and her work stands.
+
+    Fields that are neither as wanted nor as before, and no proof of ours, or a rest that we should have to write beside them: a
+    person wrote them; we do not write over what we have not seen, and the command is refused as a conflict.
     """
     record = evidence.record
     creating = command.operation is Operation.CREATE
@@ -211,10 +225,14 @@ def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int
         case LeadState.CONVERTED:
             return Refuse(category=Category.CONVERTED, code="lead-converted", successors=record.successors)
         case LeadState.LIVE | LeadState.UNBOUND:
-            if not evidence.differing or creating or evidence.applied:
+            rest = len(evidence.differing) > len(evidence.touched)
+            proven = bool(evidence.applied) and (evidence.atomic or not rest)
+            if not evidence.differing or creating or proven:
                 return Done(Accepted(crm_id=record.id, record=ours_alone(command, evidence)))
             if evidence.touched:
                 return Refuse(category=Category.CONFLICT, code="changed-in-crm", fields=tuple(evidence.touched))
+            if evidence.applied or evidence.passing:
+                return msgspec.structs.replace(again, half=record, ours=(*evidence.applied, *evidence.passing))
             return again
         case _:
             assert_never(record.state)

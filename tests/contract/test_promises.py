@@ -62,6 +62,8 @@ CONTACTS = Capabilities(
     webhooks=True,
     time_step_us=1_000,
     budgets={"search": 4.0},
+    atomic_write=False,
+    emptied_first=("lifecyclestage",),
 )
 PINNED = {
     "hubspot": CONTACTS,
@@ -78,6 +80,8 @@ PINNED = {
         webhooks=True,
         time_step_us=1_000,
         budgets={"search": 4.0},
+        atomic_write=False,
+        emptied_first=(),
     ),
     "declared-cloud": Capabilities(
         batch_max=50,
@@ -91,6 +95,8 @@ PINNED = {
         webhooks=True,
         time_step_us=1_000,
         budgets={},
+        atomic_write=True,
+        emptied_first=(),
     ),
     "declared-miserly": Capabilities(
         batch_max=10,
@@ -104,6 +110,8 @@ PINNED = {
         webhooks=False,
         time_step_us=1_000_000,
         budgets={},
+        atomic_write=True,
+        emptied_first=(),
     ),
     "declared-plain": Capabilities(
         batch_max=10,
@@ -117,6 +125,8 @@ PINNED = {
         webhooks=False,
         time_step_us=1_000_000,
         budgets={},
+        atomic_write=True,
+        emptied_first=(),
     ),
     "declared-rpc": Capabilities(
         batch_max=10,
@@ -130,6 +140,8 @@ PINNED = {
         webhooks=False,
         time_step_us=1_000_000,
         budgets={},
+        atomic_write=True,
+        emptied_first=(),
     ),
     "memory": Capabilities(
         batch_max=20,
@@ -143,6 +155,8 @@ PINNED = {
         webhooks=False,
         time_step_us=1_000_000,
         budgets={},
+        atomic_write=True,
+        emptied_first=(),
     ),
 }
 """What each adapter must declare. To declare less, change it here, and say why in the commit."""

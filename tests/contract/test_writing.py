@@ -8,8 +8,10 @@ from sales_crm_bridge.model import (
     Accepted,
     Category,
     Deferred,
+    Effect,
     FeedKind,
     HttpCall,
+    HttpReply,
     LeadState,
     Operation,
     Outcome,
@@ -18,7 +20,7 @@ from sales_crm_bridge.model import (
     Unknown,
     Write,
 )
-from sales_crm_bridge.sandbox import Fault, FaultKind
+from sales_crm_bridge.sandbox import ConnectionCut, Cut, Fault, FaultKind
 from tests.contract.world import World, person
 from tests.contract.worlds import WORLDS
 
@@ -242,6 +244,71 @@ def test_a_lost_answer_is_unknown_and_a_read_settles_it(world: World, kind: Faul
         (record,) = world.converse(world.adapter.read(world.ref("L-1") if create else [Ref(id=crm_id)]))
     assert record.state is LeadState.LIVE
     assert all(record.fields[name] == value for name, value in write.fields.items())
+
+
+def test_an_atomic_write_is_one_call(world: World) -> None:
+    """Whatever an update sets, also a stage further back: one writing call, so that a part of it never takes effect alone."""
+    if not world.adapter.capabilities.atomic_write:
+        pytest.skip("atomic_write is not declared")
+    crm_id, write = all_of_it(world)
+    world.calls.clear()
+    accepted(push(world, write)[0])
+    assert len([call for call in world.calls if call.effect is Effect.WRITE]) == 1
+    assert not lacking(world, crm_id, write)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(3))
+def test_a_write_that_is_cut_short_anywhere_is_not_known_and_can_be_repeated(
+    world: World, at: int, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line dies before or after the work of any of its calls: neither done nor certainly not, and the same write ends it.
+
+    On the way nothing is lost but in the fields that are declared to be emptied first.
+    """
+    crm_id, write = all_of_it(world)
+    (before,) = world.converse(world.adapter.read([Ref(id=crm_id)]))
+    send, written = world._send, 0
+
+    def cut(call: HttpCall) -> HttpReply:
+        nonlocal written
+        if call.effect is not Effect.WRITE:
+            return send(call)
+        written += 1
+        if written != at + 1:
+            return send(call)
+        if after:
+            send(call)
+        raise ConnectionCut(Cut.CLOSED, committed=after)
+
+    monkeypatch.setattr(world, "_send", cut)
+    (outcome,) = push(world, write)
+    if written <= at:
+        accepted(outcome)
+        return
+    assert isinstance(outcome, Unknown)
+    for name in lacking(world, crm_id, write):
+        (shown,) = world.converse(world.adapter.read([Ref(id=crm_id)]))
+        passing = ("", None) if name in world.adapter.capabilities.emptied_first else ()
+        assert shown.fields[name] in (before.fields[name], *passing)
+    accepted(push(world, write)[0])
+    assert not lacking(world, crm_id, write)
+
+
+def all_of_it(world: World) -> tuple[str, Write]:
+    """A record, and an update of every field that can be written, in every part of it; a stage is set back."""
+    crm_id = world.create(1)
+    values = {"name": "New name", "phone": "+1 new", "status": world.statuses[1]}
+    if "stage" in world.fields:
+        world.edit(crm_id, {"stage": "opportunity"})
+        values["stage"] = "lead"
+    return crm_id, world.write(1, Operation.REVISE, crm_id, dict(values))
+
+
+def lacking(world: World, crm_id: str, write: Write) -> list[str]:
+    """The CRM's names of the fields that are not as wanted."""
+    (record,) = world.converse(world.adapter.read([Ref(id=crm_id)]))
+    return [name for name, value in write.fields.items() if record.fields[name] != value]
 
 
 @pytest.mark.parametrize("kind", [FaultKind.CUT_BEFORE, FaultKind.TIMEOUT_BEFORE])

@@ -222,16 +222,54 @@ def test_a_command_that_is_turned_away_waits_longer_each_time() -> None:
     ]
 
 
-def test_one_field_that_became_what_we_wanted_proves_the_write() -> None:
-    """The write took effect and a person then edited another field of it: done, and the edit is left for the pull."""
-    seen = record(email="ours", phone="hers")
-    proof = Evidence(
-        record=seen, wanted=("email", "phone"), differing=("phone",), touched=("phone",), applied=("email",)
+def halfway(
+    *differing: str, touched: tuple[str, ...] = (), passing: tuple[str, ...] = (), atomic: bool = False
+) -> Evidence:
+    """Of ``email``, ``phone`` and ``stage``, those that are not ``differing`` have become what we wanted."""
+    wanted = ("email", "phone", "stage")
+    shown: dict[str, Scalar] = {name: "hers" if name in touched else "ours" for name in wanted if name not in passing}
+    return Evidence(
+        record=msgspec.structs.replace(record(), fields=shown),
+        wanted=wanted,
+        differing=differing,
+        touched=touched,
+        applied=tuple(name for name in wanted if name not in differing),
+        passing=passing,
+        atomic=atomic,
     )
-    step = commands.settle(command(), proof, PATIENCE, NOW)
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_an_edit_of_one_field_after_our_write_is_left_for_the_pull(atomic: bool) -> None:
+    """The write took effect and a person then edited another field of it: done, and her edit is neither ours nor lost."""
+    step = commands.settle(command(), halfway("phone", touched=("phone",), atomic=atomic), PATIENCE, NOW)
     assert isinstance(step, Done)
     assert step.accepted.record is not None
-    assert step.accepted.record.fields == {"email": "ours"}
+    assert step.accepted.record.fields == {"email": "ours", "stage": "ours"}
+
+
+def test_one_field_proves_an_atomic_write_alone() -> None:
+    """Where a write is one call the rest was undone since; where it is several, the rest may never have been written."""
+    assert isinstance(commands.settle(command(), halfway("phone", atomic=True), PATIENCE, NOW), Done)
+    again = commands.settle(command(), halfway("phone"), PATIENCE, NOW)
+    assert isinstance(again, Retry)
+    assert (again.reason, again.ours) == ("not-applied", ("email", "stage"))
+
+
+def test_what_we_leave_on_our_way_is_tried_again() -> None:
+    """A stage that a write of ours empties before it sets it, found empty: nobody else's change, be it alone or not."""
+    again = commands.settle(command(), halfway("stage", passing=("stage",)), PATIENCE, NOW)
+    assert isinstance(again, Retry)
+    assert again.ours == ("email", "phone", "stage")
+    more = commands.settle(command(), halfway("phone", "stage", passing=("stage",)), PATIENCE, NOW)
+    assert isinstance(more, Retry)
+    assert more.ours == ("email", "stage")
+
+
+def test_a_rest_beside_a_persons_edit_is_not_written() -> None:
+    """A part is ours, a part hers, a part as before: to write the rest would be to write over hers. Refused, and told."""
+    step = commands.settle(command(), halfway("phone", "stage", touched=("phone",)), PATIENCE, NOW)
+    assert step == Refuse(category=Category.CONFLICT, code="changed-in-crm", fields=("phone",))
 
 
 def test_a_create_that_cannot_be_proven_is_not_repeated() -> None:

@@ -11,7 +11,7 @@ from sales_crm_adapters.hubspot.lead_object import LeadWriter
 from sales_crm_adapters.hubspot.options import LEADS, Options
 from sales_crm_adapters.hubspot.pages import ARCHIVED, CONTACT_SEARCH, LIST, SEARCH, Pages
 from sales_crm_adapters.hubspot.reading import Reader
-from sales_crm_adapters.hubspot.writing import ContactWriter
+from sales_crm_adapters.hubspot.writing import LIFECYCLE, ContactWriter
 from sales_crm_bridge.model import (
     Account,
     Capabilities,
@@ -50,9 +50,15 @@ CAPABILITIES = Capabilities(
     time_step_us=1_000,
     # The account has five searches a second for everybody; one is left to others (HubSpot's search page, June 2026).
     budgets={"search": 4.0},
+    atomic_write=True,
 )
-LEAD_CAPABILITIES = dataclasses.replace(CAPABILITIES, merges=False)
-"""Records of the Lead object cannot be merged; a merge of their contacts changes the leads' own contact (general knowledge)."""
+STAGED_CAPABILITIES = dataclasses.replace(CAPABILITIES, atomic_write=False, emptied_first=(LIFECYCLE,))
+"""Where the life cycle is mapped: a move back in it is an update, a clearing and a setting."""
+LEAD_CAPABILITIES = dataclasses.replace(CAPABILITIES, merges=False, atomic_write=False)
+"""Records of the Lead object cannot be merged; a merge of their contacts changes the leads' own contact (general knowledge).
+
+A write to one is a write to its contact, then one to the lead.
+"""
 
 
 class HubSpot:
@@ -61,7 +67,8 @@ class HubSpot:
     name = "hubspot"
 
     def __init__(self, options: Options, crm_fields: Sequence[str]) -> None:
-        self.capabilities = LEAD_CAPABILITIES if options.object == LEADS else CAPABILITIES
+        staged = STAGED_CAPABILITIES if LIFECYCLE in crm_fields else CAPABILITIES
+        self.capabilities = LEAD_CAPABILITIES if options.object == LEADS else staged
         self._options = options
         self._reader = Reader(options, crm_fields)
         self._pages = Pages(self._reader)

@@ -87,7 +87,8 @@ class ContactWriter:
         told: dict[str, Told] = {}
         for (_, inputs), reply in zip(parts, replies, strict=True):
             told |= told_of(reply, inputs)
-        told |= yield from self._stage_back(updates, told)
+        staged = yield from self._stage_back(updates, told)
+        told |= staged
         failed: dict[str, Failure] = {}
         for write in writes:
             match told[write.trace]:
@@ -99,6 +100,9 @@ class ContactWriter:
                     outcomes[write.trace] = outcome_of(other)
         lost = [(write, failed[write.trace]) for write in updates if write.trace in failed]
         outcomes |= yield from self._refused_updates(lost)
+        for trace in staged:
+            if isinstance(outcomes[trace], Deferred):  # the first write of it has taken effect
+                outcomes[trace] = Unknown(reason="stage-not-set-back")
         taken = [(write, failed[write.trace]) for write in creates if write.trace in failed]
         outcomes |= yield from self._refused_creates(taken)
         return [outcomes[write.trace] for write in batch]
@@ -133,10 +137,11 @@ class ContactWriter:
         ready = [write for write in back if isinstance(cleared[write.trace], Shown)]
         again = [Input(write.trace, write.crm_id, write.fields) for write in ready]
         done = yield from send(self._paths, CONTACTS, "update", again)
-        # The first write has taken effect, so whatever is not told now is not known, however certain the later call is.
+        # The first write has taken effect, so what is neither told nor refused now is not known, however certain the later call is.
+        latest = cleared | done
         return {
             write.trace: one
-            if isinstance(one := done.get(write.trace), Shown)
+            if isinstance(one := latest[write.trace], Shown | Failure)
             else Unknown(reason="stage-not-set-back")
             for write in back
         }

@@ -97,6 +97,7 @@ class Memory:
         merges=True,
         restores=True,
         time_step_us=SECOND_US,
+        atomic_write=True,
     )
 
     def __init__(self, options: Options, crm_fields: Sequence[str]) -> None:

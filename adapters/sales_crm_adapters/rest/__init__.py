@@ -127,4 +127,5 @@ def capabilities(options: Options, records: Records) -> Capabilities:
         webhooks=options.webhook is not None,
         time_step_us=records.form.step_us if records.form is not None else 1_000_000,
         budgets=options.limits.budgets,
+        atomic_write=not write.calls,
     )

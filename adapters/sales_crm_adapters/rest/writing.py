@@ -156,8 +156,6 @@ class Writer:
             return outcome
         made = write if write.crm_id else _of(write, outcome.crm_id)
         further = yield from self._further(deed, made)
-        if isinstance(further, Rejected) and write.crm_id:
-            return further  # the command as a whole is refused; what its first half changed, the next pull tells
         # A new record is there, whatever became of the rest: reading it back shows how far it got.
         return Accepted(crm_id=outcome.crm_id, record=None) if not write.crm_id else _after(outcome, further)
 
@@ -251,9 +249,9 @@ def _of(write: Write, crm_id: str) -> Write:
 
 
 def _after(first: Accepted, second: Outcome) -> Outcome:
-    """The outcome of two calls of which the first took effect: what is not told now is not known."""
-    if isinstance(second, Accepted):
-        return second
+    """The outcome of two calls of which the first took effect: what is neither told nor refused now is not known."""
+    if isinstance(second, Accepted | Rejected):
+        return second  # refused: the command as a whole; what its first half changed, the next pull tells
     return Unknown(reason=f"half-done-{first.crm_id and 'update'}")
 
 

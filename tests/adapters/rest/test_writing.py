@@ -223,14 +223,15 @@ def test_a_further_request_takes_its_field_from_the_ordinary_one() -> None:
         ("last", [reply(b"", 422)], Rejected),
         ("last", [LOST], Unknown),
         ("first", [reply(b"", 422)], Rejected),
-        ("first", [reply({}), reply(b"", 422)], Unknown),
+        ("first", [reply({}), reply(b"", 422)], Rejected),
+        ("first", [reply({}), LOST], Unknown),
         ("first", [reply({}), reply(row(1))], Accepted),
         ("first", [TURNED_AWAY], Deferred),
         ("last", [reply(row(1)), reply(b'{"cut')], Unknown),
     ],
 )
 def test_two_calls_of_which_one_fails(order: str, answers: list[Any], outcome: type) -> None:
-    """Once the first took effect, what is not told of the second is not known; nothing half-done is claimed or tried again."""
+    """Once the first took effect, what is neither told nor refused of the second is not known; nothing half-done is claimed."""
     (told,), calls = push(adapter(convert(order)), write(1, QUALIFY, "r1"), answers=answers)
     assert type(told) is outcome
     assert len(calls) == len(answers)
