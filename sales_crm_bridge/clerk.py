@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from sales_crm_bridge import tracing
-from sales_crm_bridge.contract import decode_command
+from sales_crm_bridge.contract import decode_command, is_usable_id
 from sales_crm_bridge.errors import ContractError
 from sales_crm_bridge.model import Category, LeadState, Operation
 from sales_crm_bridge.policy import booking, commands
@@ -131,6 +131,7 @@ class Clerk:
     async def finish(self, steps: Sequence[tuple[Job, Next]], answered_us: int) -> None:
         """Compare with the bindings as they now are, and commit."""
         desk = self._desk
+        steps = [(job, nameable(step)) for job, step in steps]
         async with desk.books.lock:
             bindings = await desk.ledger.bindings_by_lead(desk.conn, [job.command.lead_id for job, _ in steps])
             ids = [step.accepted.crm_id for _, step in steps if isinstance(step, Done)]
@@ -222,6 +223,13 @@ class Clerk:
         for verdict, change in zip(verdicts, changes, strict=True):
             _say(verdict.job, change)
             _observe(desk, verdict.step)
+
+
+def nameable(step: Next) -> Next:
+    """The step, or what becomes of a write whose record the CRM calls by a name that no ledger and no fact can hold."""
+    if isinstance(step, Done) and not is_usable_id(step.accepted.crm_id):
+        return Refuse(category=Category.UNKNOWN_OUTCOME, code="record-id-unusable")
+    return step
 
 
 def _observe(desk: Desk, step: Next) -> None:

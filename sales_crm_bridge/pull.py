@@ -185,25 +185,26 @@ class Puller:
     async def _take(self, walk: Walk, after: Standing, page: Page, asked_us: int, *, finished: bool) -> None:
         """Compare a page with the bindings and commit what it means; waits while a lead of it is being written to."""
         desk = self._desk
-        prints = desk.eyes.keyring.fingerprints([raw.data for raw in page.raws], desk.mapping.version)
-        printed = {raw.id: print_ for raw, print_ in zip(page.raws, prints, strict=True)}
+        raws, nameless = self._reader.named(page.raws)
+        prints = desk.eyes.keyring.fingerprints([raw.data for raw in raws], desk.mapping.version)
+        printed = {raw.id: print_ for raw, print_ in zip(raws, prints, strict=True)}
         ids = list(printed)
         edition = desk.books.edition
         known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
         decoded: dict[str, Record] = {}
         sure: dict[str, Record] = {}
         while True:
-            fresh, seen = sort(page.raws, printed, known)
+            fresh, seen = sort(raws, printed, known)
             records, dead = self._reader.decode(fresh, decoded)
             doubts = [record.id for record in records if sight.doubtful(record, known.get(record.id))]
             records, more = await self._reader.confirm(records, [name for name in doubts if name not in sure], sure)
-            dead += more
+            dead += [*more, *nameless]
             async with desk.books.lock:
                 if desk.books.edition != edition:
                     edition = desk.books.edition
                     known = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
                 by_crm, by_lead = await self._reader.neighbours(records, known)
-                settled = {record.id for record in sort(page.raws, printed, known)[0]} <= {raw.id for raw in fresh}
+                settled = {record.id for record in sort(raws, printed, known)[0]} <= {raw.id for raw in fresh}
                 if settled and not self._reader.busy(records, by_crm, by_lead):
                     sightings = [sight.Sighting(record, printed.get(record.id, b"")) for record in records]
                     book = sight.read_page(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from sales_crm_bridge.contract import is_usable_id
 from sales_crm_bridge.errors import BridgeError, CrmUnavailable
 from sales_crm_bridge.model import LeadState, Record, Ref, chunks
 from sales_crm_bridge.policy import sight
@@ -62,7 +64,36 @@ class Reader:
                     (decoded[raw.id],) = desk.adapter.decode([raw])
                 except (msgspec.MsgspecError, BridgeError, ValueError, KeyError, TypeError) as fault:
                     dead.append(self._unreadable(raw.id, raw.version, type(fault).__name__, raw.data))
-        return [decoded[raw.id] for raw in raws if raw.id in decoded], dead
+        found = [self._sound(decoded[raw.id], raw.data, dead) for raw in raws if raw.id in decoded]
+        return [record for record in found if record is not None], dead
+
+    def named(self, raws: Sequence[Raw]) -> tuple[list[Raw], list[DeadLetter]]:
+        """The raws whose id can be one; another has no place in the ledger or in a fact, and becomes a dead letter."""
+        odd = [raw for raw in raws if not is_usable_id(raw.id)]
+        dead = [self._nameless(raw.id, raw.version, raw.data) for raw in odd]
+        return ([raw for raw in raws if is_usable_id(raw.id)] if odd else list(raws)), dead
+
+    def _sound(self, record: Record, data: bytes, dead: list[DeadLetter]) -> Record | None:
+        """The record with no name in it but such as can be an id.
+
+        A key that cannot is no key of ours: anybody who may write the property can put any text there. It is told by a dead letter,
+        once for each version of the record, and the record is a lead under the name that its own id gives it.
+        """
+        if not is_usable_id(record.id):
+            dead.append(self._nameless(record.id, record.version, data))
+            return None
+        names = (record.key, record.into, *record.merged_ids)
+        if all(is_usable_id(name) for name in names if name) and "\0" not in record.version:
+            return record
+        if record.key and not is_usable_id(record.key):
+            dead.append(self._keyless(record, data))
+        return msgspec.structs.replace(
+            record,
+            key=record.key if is_usable_id(record.key) else "",
+            into=record.into if is_usable_id(record.into) else "",
+            merged_ids=tuple(name for name in record.merged_ids if is_usable_id(name)),
+            version="" if "\0" in record.version else record.version,
+        )
 
     async def confirm(
         self, records: list[Record], doubts: Sequence[str], sure: dict[str, Record]
@@ -81,7 +112,8 @@ class Reader:
         desk = self._desk
         try:
             talk = desk.adapter.read([Ref(id=name) for name in ids])
-            return list(await desk.speaker.converse(talk, purpose=purpose, causes=(self.span,)))
+            found = await desk.speaker.converse(talk, purpose=purpose, causes=(self.span,))
+            return [self._sound(record, b"", dead) for record in found]
         except CrmUnavailable as fault:
             if not fault.code.endswith("unreadable"):
                 raise
@@ -178,16 +210,50 @@ class Reader:
         return any(lead_id in books.writing for lead_id in by_lead)
 
     def _unreadable(self, crm_id: str, version: str, why: str, data: bytes) -> DeadLetter:
+        return self._letter(
+            (crm_id, version),
+            "crm.record-unreadable",
+            f"a record of {self._desk.adapter.name} has a shape that the adapter does not know ({why})",
+            "report the record's shape to the maintainers; it is read again when it changes or the bridge is upgraded",
+            data,
+        )
+
+    def _keyless(self, record: Record, data: bytes) -> DeadLetter:
+        return self._letter(
+            (record.id, record.version, "key"),
+            "crm.key-unusable",
+            "our key property holds a text that cannot be a lead id: too long, or with a NUL character",
+            "empty the property, or correct it; until then the record is told as a lead of its own",
+            data,
+        )
+
+    def _nameless(self, crm_id: str, version: str, data: bytes) -> DeadLetter:
+        return self._letter(
+            (crm_id, version),
+            "crm.id-unusable",
+            "a record's id is empty, too long, or has a NUL character, so nothing can be told of it",
+            "see that the id is read from the right place; the record is left out until then",
+            data,
+        )
+
+    def _letter(self, names: Sequence[str], code: str, message: str, remedy: str, data: bytes) -> DeadLetter:
+        """A dead letter about a record, ``names``: its id, its version, and what of it."""
         desk = self._desk
+        crm_id, version, *rest = (name if not name or is_usable_id(name) else _short(name) for name in names)
         return DeadLetter(
-            source=f"{desk.tenant}/record/{crm_id}@{version}",
+            source=f"{desk.tenant}/record/{crm_id}@{version}{''.join('/' + one for one in rest)}",
             tenant=desk.tenant,
             lead_id="",
-            code="crm.record-unreadable",
-            message=f"a record of {desk.adapter.name} has a shape that the adapter does not know ({why})",
-            remedy="report the record's shape to the maintainers; it is read again when it changes or the bridge is upgraded",
-            key=crm_id.encode(),
+            code=code,
+            message=message,
+            remedy=remedy,
+            key=names[0].encode("utf-8", "replace"),
             payload=data,
             headers=b"",
             created_us=desk.clock.now_us(),
         )
+
+
+def _short(name: str) -> str:
+    """A name that a ledger takes, for a text that it does not."""
+    return f"#{hashlib.blake2b(name.encode('utf-8', 'replace'), digest_size=8).hexdigest()}"

@@ -36,6 +36,15 @@ TEXT_BYTES_MAX = 512
 """Bytes in UTF-8 of a required text. An index of a PostgreSQL ledger takes no key of more than 2,704 bytes, so one id that is
 longer would hold up every intent behind it."""
 
+
+def is_usable_id(text: str) -> bool:
+    """Whether ``text`` can be an id, an aggregate's say, by the contract and in a ledger: not empty, no NUL, within the limit."""
+    try:
+        return bool(text) and "\0" not in text and len(text.encode()) <= TEXT_BYTES_MAX
+    except UnicodeEncodeError:
+        return False  # half of a surrogate pair
+
+
 Headers = list[tuple[str, bytes]]
 
 

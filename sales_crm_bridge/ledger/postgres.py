@@ -393,6 +393,8 @@ def _fault(error: psycopg.Error, place: str) -> BridgeError | Collision | None:
         )
     if isinstance(error, errors.DiskFull):
         return EnvironmentFault("ledger.full", "the server's disk is full", place=place, remedy="make room on it")
-    if isinstance(error, psycopg.OperationalError):
+    # A value beyond one of the server's limits (class 54) comes as trouble with the server; it will not pass by waiting.
+    beyond = (error.sqlstate or "").startswith("54")
+    if isinstance(error, psycopg.OperationalError) and not beyond:
         return None
     return Bug("bug.ledger-sql", f"{type(error).__name__} {error.sqlstate or ''}", place=place)

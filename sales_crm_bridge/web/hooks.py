@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import ClientDisconnect
 
+from sales_crm_bridge.contract import is_usable_id
 from sales_crm_bridge.errors import BridgeError, ConfigError, EnvironmentFault, LedgerBusy
 from sales_crm_bridge.model import BAD_FORM, Hook, HookRefused
 
@@ -135,7 +136,7 @@ class Receiver:
             unverifiable = {"event": "webhook.no-secret", "tenant": tenant, "code": fault.code}
             log.error("deliveries to %s/%s cannot be verified", tenant, connection, extra=unverifiable)  # noqa: TRY400 - no traceback
             return Verdict(status=HTTPStatus.SERVICE_UNAVAILABLE, code=fault.code, retry_s=60)
-        ids = sorted({notice.id for notice in notices})
+        ids = sorted({notice.id if is_usable_id(notice.id) else "" for notice in notices})
         if not ids:
             return Verdict(status=HTTPStatus.OK, code="nothing-for-us")
         busy = self._in_flight.get(door.conn, 0)

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import pytest
 
 from sales_crm_bridge.errors import ConfigError, EnvironmentFault, Finding, LedgerBusy, Place
+from sales_crm_bridge.model import Notice
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
+from sales_crm_bridge.web import Door
 from tests.core.web_kit import HOST, LIMITS, NOW_US, House, event, house, signed
 
 T = TypeVar("T")
@@ -52,6 +54,16 @@ async def test_a_delivery_that_comes_again_is_harmless(home: House) -> None:
     for _ in range(3):
         assert (await home.post(signed([event(512)]))).status_code == 200
     assert await home.heard() == ["512"]
+
+
+async def test_a_name_that_no_ledger_takes_is_a_hint_that_names_no_record(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text that can be no id, in a delivery that is signed well: the feeds are hurried, and the others are read back."""
+    notices = [Notice(id=name, what="changed", dedupe=name) for name in ("a\0b", "x" * 600, "512")]
+    monkeypatch.setattr(home.doors, "find", lambda *_: Door(conn=1, understand=lambda _: notices))
+    assert (await home.post(signed([event(512)]))).status_code == 200
+    assert sorted(await home.heard()) == ["", "512"]
 
 
 async def test_what_hints_at_nothing_of_ours_is_taken_and_forgotten(home: House) -> None:

@@ -474,6 +474,26 @@ def test_one_record_that_the_crm_stumbles_over_is_parked_alone(tmp_path: Path, k
     assert not wrong
 
 
+@pytest.mark.parametrize("key", ["x" * 600, "ä" * 257, "a\x00b", "y" * 8000])
+def test_a_text_in_our_key_property_that_can_be_no_lead_id_is_no_key(tmp_path: Path, key: str) -> None:
+    """Whatever somebody writes there: a lead of its own, told by facts that can be read, one dead letter, and pulls go on."""
+
+    async def story(home: World) -> tuple[View, list[str], list[str]]:
+        await live(home, 120)
+        home.portal.person.create("contacts", {"email": "x@y.example", "bridge_lead_id": key})
+        await live(home, 1800)
+        one = min(home.portal.truth().live["contacts"], key=int)
+        home.portal.person.edit(one, {"city": "Lisbon"})
+        told = await live(home, 300)
+        letters = await home.look(lambda ledger: ledger.dead_letters("acme", 100))
+        return told, disagreements(told, home.portal), [letter.code for letter in letters]
+
+    told, wrong, letters = play(tmp_path, story)
+    assert not wrong
+    assert told.kinds["crm_lead_observed"] == 5
+    assert letters == ["crm.key-unusable"]
+
+
 def test_what_a_search_shows_later_than_the_horizon_is_met_by_the_second_pass(tmp_path: Path) -> None:
     """An index that lags by five minutes, a horizon of one: the change is told once, after the second pass."""
 

@@ -1,6 +1,8 @@
 """What only PostgreSQL can do to us: broken connections, lost answers, locks, restarts, steps that clash."""
 
 import asyncio
+import base64
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -9,11 +11,12 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from sales_crm_bridge.errors import EnvironmentFault, LeaseLost, LedgerBusy
+from sales_crm_bridge.errors import Bug, EnvironmentFault, LeaseLost, LedgerBusy
 from sales_crm_bridge.ledger import SqlLedger, migrate, open_ledger
 from sales_crm_bridge.ledger.arrays import array, speak
 from sales_crm_bridge.ledger.steps import Kind
-from sales_crm_bridge.state import CommandChange, CommandState, Commit, OutboxRow
+from sales_crm_bridge.model import LeadState
+from sales_crm_bridge.state import Binding, CommandChange, CommandState, Commit, OutboxRow
 from tests.ledger.house import House
 
 BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -289,3 +292,14 @@ async def test_a_commit_whose_answer_is_lost_is_taken_once(postgres_dsn: str, cu
         rows = await ledger.outbox_read(0, 99)
         await ledger.close()
     assert [row.message_id for row in rows] == [f"m{n}" for n in range(len(cuts))]
+
+
+async def test_a_value_beyond_the_servers_limits_is_no_server_that_is_away(ledger: SqlLedger) -> None:
+    """The server names its limit at once: a bug of ours, told at once, and not taken for an outage that passes by waiting."""
+    conn, fence = await House(ledger).connection()
+    key = base64.b64encode(random.Random(1).randbytes(6000)).decode()
+    binding = Binding(conn=conn, lead_id=key, crm_id="1", state=LeadState.LIVE, aggregate_version=1)
+    async with asyncio.timeout(10):  # the time that a server may be away is 15 s
+        with pytest.raises(Bug) as bug:
+            await ledger.commit(fence, Commit(conn=conn, bindings=[binding]))
+    assert bug.value.code == "bug.ledger-sql"
