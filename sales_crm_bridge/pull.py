@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.model import Page
     from sales_crm_bridge.policy.sight import Book
     from sales_crm_bridge.policy.walks import Standing, Walk
-    from sales_crm_bridge.state import NoticeRow
+    from sales_crm_bridge.state import Binding, NoticeRow
 
 log = logging.getLogger(__name__)
 
