@@ -1,5 +1,8 @@
 """The embedded ledger: one SQLite file, one connection, no thread and no await inside a transaction.
 
+What another process locks is not waited for inside SQLite, where the whole process would wait: the step is begun again and again
+from its start, and between the tries everything else goes on.
+
 WAL with ``synchronous=FULL``: what was committed survives ``kill -9`` and a power cut. ``secure_delete``: what leaves the
 outbox is overwritten in the file, since nothing personal stays once its work is done.
 """
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MEMORY = ":memory:"
+
+PAUSE_MIN_S, PAUSE_MAX_S = 0.005, 0.05
+"""Seconds between two tries at a file that another process holds: it doubles from try to try."""
+
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 PRAGMAS = (
     "journal_mode = WAL",
@@ -42,14 +49,15 @@ _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class SqliteDriver:
-    """Runs steps on one SQLite file; a step holds the event loop until it is done."""
+    """Runs steps on one SQLite file; a step holds the event loop until it is done, but not while another process holds the file."""
 
     dialect = "sqlite"
 
     def __init__(self, path: str, *, busy_s: float) -> None:
-        """Open or make the file at ``path``. A step that finds another process writing waits ``busy_s`` at most."""
+        """Open or make the file at ``path``. Opening, and a step that finds another process writing, wait ``busy_s`` at most."""
         self.bells = Bells()
         self._path = path
+        self._busy_s = busy_s
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise EnvironmentFault(
                 "ledger.sqlite-old",
@@ -71,33 +79,42 @@ class SqliteDriver:
         try:
             for pragma in PRAGMAS:
                 self._db.execute(f"PRAGMA {pragma}")
+            self._db.execute("PRAGMA busy_timeout = 0")
         except sqlite3.Error as error:
             self._db.close()
             self._fail(error)
 
     async def run(self, step: Callable[P, Step[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """See ``steps.Driver``."""
-        rung: list[str] = []
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            value = self._drive(step(*args, **kwargs), rung)
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            self._fail(error)
-        except BaseException:
-            self._roll_back()
-            raise
-        for bell in rung:
-            self.bells.ring(bell)
-        return value
+
+        def once() -> T:
+            rung: list[str] = []
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                value = self._drive(step(*args, **kwargs), rung)
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                self._fail(error)
+            except BaseException:
+                self._roll_back()
+                raise
+            for bell in rung:
+                self.bells.ring(bell)
+            return value
+
+        return await self._until_free(once)
 
     async def look(self, step: Callable[P, Step[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """See ``steps.Driver``."""
-        try:
-            return self._drive(step(*args, **kwargs), [])
-        except sqlite3.Error as error:
-            self._fail(error)
+
+        def once() -> T:
+            try:
+                return self._drive(step(*args, **kwargs), [])
+            except sqlite3.Error as error:
+                self._fail(error)
+
+        return await self._until_free(once)
 
     async def listen(self) -> None:
         """Nothing: a file carries no bells to other processes, who come back when their wait is over."""
@@ -105,6 +122,19 @@ class SqliteDriver:
     async def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+
+    async def _until_free(self, once: Callable[[], T]) -> T:
+        """``once``, again while another process holds the file, for ``busy_s`` at most. Cancelled meanwhile, nothing was done."""
+        waited_s, pause_s = 0.0, PAUSE_MIN_S
+        while True:
+            try:
+                return once()
+            except LedgerBusy:
+                if waited_s >= self._busy_s:
+                    raise
+            await self.bells.wait((), pause_s)
+            waited_s += pause_s
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
     def _drive(self, step: Step[T], rung: list[str]) -> T:
         try:
