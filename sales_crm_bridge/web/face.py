@@ -231,9 +231,9 @@ class AccessLog:
 
 
 def _head_bytes(scope: Scope) -> int:
-    """The bytes of the address and the headers; what stands between them is not worth counting."""
+    """The bytes of the address and of each header's line."""
     address = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
-    return address + sum(len(name) + len(value) for name, value in scope["headers"])
+    return address + sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
 
 
 def _route(scope: Scope) -> str:

@@ -429,7 +429,7 @@ async def families(home: House) -> set[str]:
 async def test_a_head_that_is_too_large_is_refused_wherever_it_is_large(home: House, where: str) -> None:
     """431 for a request that has come whole, too, and nothing of it is looked at; the connection is not kept."""
     long = "a" * HEAD_BYTES_MAX
-    fields = {f"x-{number}": "a" for number in range(HEAD_BYTES_MAX // 4)} if where == "many headers" else {"x": long}
+    fields = {f"x-{number}": "a" for number in range(HEAD_BYTES_MAX // 10)} if where == "many headers" else {"x": long}
     path = {"the query": f"/healthz?{long}", "the path": f"/webhooks/{long}/x"}.get(where, "/healthz")
     answer = await home.client.get(path, headers=fields if "header" in where else {})
     assert (answer.status_code, answer.json()) == (431, {"error": "head-too-large"})
