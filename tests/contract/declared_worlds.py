@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +18,7 @@ from tests.contract.world import Clock, World, Writing, person
 DECLARED = Path(__file__).parent / "declared"
 
 
+@functools.cache  # a value: a world for each of a thousand examples reads the file once
 def tenant_of(name: str) -> tenants.Tenant:
     """The tenant of a declaration, by the loader that production has."""
     file = DECLARED / f"{name}.yaml"
