@@ -535,7 +535,7 @@ def test_no_reply_at_all_is_deferred_or_unknown_as_it_says(world: World) -> None
 
 MAY_IMPORT = frozenset({
     "__future__", "base64", "binascii", "collections", "dataclasses", "datetime", "email", "enum", "functools", "hashlib",
-    "hmac", "itertools", "json", "math", "msgspec", "re", "types", "typing", "urllib", "zoneinfo",
+    "hmac", "itertools", "json", "math", "msgspec", "operator", "re", "types", "typing", "urllib", "zoneinfo",
 })  # fmt: skip
 OURS = {"sales_crm_bridge.errors", "sales_crm_bridge.model", "sales_crm_bridge.ports"}
 PROGRAM = "__main__.py"
