@@ -66,6 +66,7 @@ async def busy(home: World) -> str:
         assert isinstance(home.observer, Meter)
         face = fronts.face_of(home.settings, outside, service, home.observer, kafka)
         home.observer.called("CreateLead", "OK")
+        home.observer.account("acme", "hubspot").unsettled("list")
         home.topics.put(b"acme/x", b"\xff\x00garbage", [])
         for number, email in enumerate(("no address", "a@sales.example")):
             lead = contract.Lead(lead_id=f"L-{number}", email=email)
