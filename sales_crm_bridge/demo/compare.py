@@ -38,6 +38,7 @@ class Retold:
     def __init__(self) -> None:
         self._records: dict[str, str] = {}
         self._told: dict[str, dict[str, object]] = {}
+        self._converted: set[str] = set()
 
     def wrong(self, fact: contract.SalesIntegrationFact) -> str:
         """Why the next fact tells nothing new of its lead; "" if it does."""
@@ -48,9 +49,12 @@ class Retold:
             case "crm_lead_removed":
                 return "" if self._records.pop(lead, None) is not None else "removed, and was not there"
             case "crm_lead_converted":
-                return "" if self._records.pop(lead, None) is not None else "converted, and was not there"
+                there = lead in self._records and lead not in self._converted
+                self._converted.add(lead)
+                return "" if there else "converted, and was not a lead"
             case "crm_lead_restored":
-                there = lead in self._records
+                there = lead in self._records and lead not in self._converted
+                self._converted.discard(lead)
                 self._records[lead] = fact.crm_lead_restored.external.record_id
                 return "restored, and was there" if there else ""
             case "crm_lead_pushed":

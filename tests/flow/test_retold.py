@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from sales_crm_bridge import contract
+from sales_crm_bridge.demo.compare import Retold
 from sales_crm_bridge.policy import sight
 from sales_crm_bridge.policy.drafts import Observed, Removed, Restored
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
@@ -77,3 +79,51 @@ def test_what_is_told_twice_under_two_ids_is_wrong(
     wrong = told(tmp_path)
     assert any(one.endswith(words) for one in wrong), wrong
     assert not any("told in versions" in one for one in wrong)
+
+
+REF = contract.ExternalRef(record_id="512")
+CREATE, REVISE = contract.CrmOperation.CRM_OPERATION_CREATE, contract.CrmOperation.CRM_OPERATION_REVISE
+CHANGED = contract.CrmChangeKind.CRM_CHANGE_KIND_CHANGED
+
+
+def observed(**fields: str) -> dict[str, object]:
+    lead = contract.Lead(**fields)  # type: ignore[arg-type]  # texts, all of them
+    return {"crm_lead_observed": contract.CrmLeadObserved(change=CHANGED, lead=lead, external=REF)}
+
+
+def pushed(operation: contract.CrmOperation.ValueType, written: str, **fields: str) -> dict[str, object]:
+    lead = contract.Lead(**fields) if fields else None  # type: ignore[arg-type]  # texts, all of them
+    body = contract.CrmLeadPushed(operation=operation, written_fields=written.split(), lead=lead, external=REF)
+    return {"crm_lead_pushed": body}
+
+
+REMOVED = {"crm_lead_removed": contract.CrmLeadRemoved()}
+CONVERTED = {"crm_lead_converted": contract.CrmLeadConverted()}
+RESTORED = {"crm_lead_restored": contract.CrmLeadRestored(external=REF)}
+
+
+@pytest.mark.parametrize(
+    ("facts", "wrong"),
+    [
+        ([observed(phone="1"), observed(phone="2")], ""),
+        ([observed(phone="1"), observed(phone="1")], "changed, and is as it was"),
+        ([pushed(CREATE, "phone", phone="1"), observed(phone="1")], "changed, and is as it was"),
+        ([observed(phone="1"), pushed(REVISE, "phone", phone="2"), observed(phone="2")], "changed, and is as it was"),
+        ([observed(phone="1"), pushed(REVISE, "city", city="U", phone="hers"), observed(city="U", phone="hers")], ""),
+        ([observed(phone="1"), pushed(REVISE, "phone"), observed(phone="1")], ""),
+        ([observed(phone="1"), REMOVED, RESTORED, observed(phone="2")], ""),
+        ([observed(phone="1"), REMOVED, RESTORED, observed(phone="1")], "changed, and is as it was"),
+        ([observed(phone="1"), CONVERTED, RESTORED], ""),
+        ([observed(phone="1"), CONVERTED, REMOVED], ""),
+        ([observed(phone="1"), CONVERTED, CONVERTED], "converted, and was not a lead"),
+    ],
+)
+def test_what_counts_as_told(facts: list[dict[str, Any]], wrong: str) -> None:
+    """What was observed, and what we wrote. What a push shows beside that is a person's change, which is told after it."""
+    retold = Retold()
+    said = []
+    for body in facts:
+        fact = contract.SalesIntegrationFact(**body)
+        fact.subject.aggregate_id = "L-1"
+        said.append(retold.wrong(fact))
+    assert said == [""] * (len(facts) - 1) + [wrong]
