@@ -237,6 +237,7 @@ class Pusher:
         """Read back what was accepted with an answer that does not show every field we must now know (rule 12).
 
         Where that finds no answer the command is settled later: until we know what the CRM made of our values, nothing is told.
+        Where the answer shows a value of ours in another form, the lead is read to be told whole; that alone holds nothing up.
         """
         desk = self._desk
         lacking = {
@@ -248,15 +249,24 @@ class Pusher:
                 or self._keeps_key(job, step.accepted.record) is False
             )
         }
-        if not lacking:
+        altered = {
+            job.command.seq: step.accepted.crm_id
+            for job, step in steps
+            if isinstance(step, Done)
+            and job.command.seq not in lacking
+            and step.accepted.record is not None
+            and booking.altered(desk.eyes, desk.mapping, job.wire, step.accepted.record)
+        }
+        wanted = {**lacking, **altered}
+        if not wanted:
             self._judge_keys(steps, {})
             return steps
         back: dict[int, Record] = {}
         later = Settle(not_before_us=answered_us + desk.push.patience.settle_us(0), reason="read-back")
         try:
-            read = desk.adapter.read([Ref(id=crm_id) for crm_id in lacking.values()])
-            records = await self._converse(read, [job for job, _ in steps if job.command.seq in lacking])
-            back = dict(zip(lacking, records, strict=True))
+            read = desk.adapter.read([Ref(id=crm_id) for crm_id in wanted.values()])
+            records = await self._converse(read, [job for job, _ in steps if job.command.seq in wanted])
+            back = dict(zip(wanted, records, strict=True))
             self._judge_keys(steps, back)
         except (CrmUnavailable, ConnectionStopped):
             log.info(
@@ -264,9 +274,9 @@ class Pusher:
                 extra={"event": "push.settled-later", "tenant": desk.tenant, "commands": len(lacking)},
             )
         return [
-            (job, step)
-            if job.command.seq not in lacking
-            else (job, booking.read_back(step, back[job.command.seq]) if job.command.seq in back else later)
+            (job, booking.read_back(step, back[job.command.seq]))
+            if job.command.seq in back
+            else (job, later if job.command.seq in lacking else step)
             for job, step in steps
         ]
 

@@ -80,6 +80,18 @@ def covers(mapping: Slots, wire: dict[str, Scalar], record: Record | None, *, ne
     return len(shown) == len(mapping.slots) if new else shown >= written(mapping, wire)
 
 
+def altered(eyes: Look, mapping: Slots, wire: dict[str, Scalar], record: Record) -> bool:
+    """Whether an answer that does not show the whole record shows a value of ours in another form than we gave it.
+
+    Sales then knows neither from its intent nor from the answer what the lead is now: a CRM drops blanks, lowers case.
+    """
+    shown = _shown(mapping, frozenset(record.fields))
+    if len(shown) == len(mapping.slots):
+        return False
+    ours, theirs = eyes.sources({**record.fields, **wire}), eyes.sources(record.fields)
+    return any(ours[slot] != theirs[slot] for slot in shown & written(mapping, wire))
+
+
 def read_back(step: Next, record: Record | None) -> Next:
     """An accepted step with what a read-back showed, if it is the same state of the record that the answer told of.
 

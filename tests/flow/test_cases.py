@@ -6,7 +6,7 @@ import asyncio
 import errno
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from sales_crm_bridge import contract, observe, operate
 from sales_crm_bridge.errors import ConfigError
 from sales_crm_bridge.ledger.sql_ledger import SqlLedger
 from sales_crm_bridge.roster import Roster
-from sales_crm_bridge.sandbox import Fault, FaultKind
+from sales_crm_bridge.sandbox import Answer, Fault, FaultKind
 from sales_crm_bridge.sandbox.hubspot import throttled
 from sales_crm_bridge.service import Service
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
@@ -86,6 +86,40 @@ def test_the_commands_of_a_lead_keep_their_order(tmp_path: Path) -> None:
     told, record = play(tmp_path, story)
     assert list(told.done) == ["m-1", "m-2", "m-3", "m-4"]
     assert (record["phone"], record["hs_lead_status"]) == ("3", "CONNECTED")
+
+
+def test_what_the_crm_makes_of_our_values_is_told_with_the_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes an address in lower case: the fact shows the lead as it is now. What it keeps as it was given costs no read."""
+
+    async def story(home: World) -> tuple[View, list[int], list[str]]:
+        create(home, "L-1", "m-1", "one@sales.example")
+        await live(home, 60)
+        reads: list[str] = []
+        answer = home.portal.handle
+
+        def handle(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
+            reads.extend([target] if "/batch/read" in target else [])
+            return answer(method, target, headers, body)
+
+        monkeypatch.setattr(home.portal, "handle", handle)
+        spent = []
+        for number, email in ((2, "two@sales.example"), (3, " Three@Sales.EXAMPLE ")):
+            body = contract.ReviseLeadRequested(lead=contract.Lead(lead_id="L-1", email=email))
+            body.update_mask.paths.append("email")
+            home.utter(body, tenant="acme", lead_id="L-1", message_id=f"m-{number}")
+            await live(home, 60)
+            spent.append(len(reads))
+        told = await live(home, 600)
+        return told, spent, disagreements(told, home.portal)
+
+    told, spent, differ = play(tmp_path, story, leads=0)
+    assert told.done["m-2"] == told.done["m-3"] == 1
+    assert told.leads["L-1"].email == "three@sales.example"
+    assert not told.kinds["crm_lead_observed"], "our own write came back as a person's"
+    assert differ == []
+    assert spent == [0, 1]
 
 
 def test_what_cannot_be_read_is_kept_whole_and_holds_up_nothing(tmp_path: Path) -> None:
