@@ -203,6 +203,29 @@ def test_a_broker_that_is_away_stops_nothing_else_and_loses_nothing(tmp_path: Pa
     assert not wrong
 
 
+def test_a_full_outbox_pauses_pulls_and_pushes_until_there_is_room(tmp_path: Path) -> None:
+    """No more is read, and nothing is written, than can be told; when the broker is back, everything goes on to its end."""
+
+    async def story(home: World) -> tuple[int, int, View, list[str]]:
+        relay = home.settings.relay.model_copy(update={"outbox_rows_max": 1_000})
+        home.settings = home.settings.model_copy(update={"relay": relay})
+        home.sink.away = True
+        await live(home, 1_800)
+        waiting, _ = await home.look(lambda ledger: ledger.outbox_depth())
+        create(home, "L-1", "m-1", "one@sales.example")
+        await live(home, 600)
+        written = len(home.portal.truth().live["contacts"]) - 1_300
+        home.sink.away = False
+        told = await live(home, 1_800)
+        return waiting, written, told, disagreements(told, home.portal)
+
+    waiting, written, told, wrong = play(tmp_path, story, leads=1_300)
+    assert 1_000 <= waiting <= 1_100, "more than one page beyond what may wait"
+    assert written == 0
+    assert told.done == {"m-1": 1}
+    assert not wrong
+
+
 def test_offsets_that_are_gone_open_a_gap_that_is_told(tmp_path: Path) -> None:
     """The broker trimmed what was not read yet: nobody skips silently; a fact says so, and what comes next is carried out."""
 
