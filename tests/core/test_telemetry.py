@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -88,17 +88,12 @@ SENDERS = ("telemetry", "OtelBatch")
 """How the names of the threads begin that send what waits: ours, and the SDK's."""
 
 
-def senders() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith(SENDERS)]
-
-
-@pytest.fixture(autouse=True)
-def no_sender_outlives_its_test() -> Iterator[None]:
-    """Wait until the test's senders have given up: what they log later would go to the next test, or to a closed file."""
-    yield
-    for thread in senders():
+def senders_have_ended() -> bool:
+    """Wait until every sender has given up: what it logs later is no test's."""
+    senders = [thread for thread in threading.enumerate() if thread.name.startswith(SENDERS)]
+    for thread in senders:
         thread.join(20)
-    assert not senders()
+    return not any(thread.is_alive() for thread in senders)
 
 
 def sink(endpoint: str, **more: object) -> OtlpSpans:
@@ -178,6 +173,7 @@ async def test_a_collector_that_is_away_costs_nothing_but_the_spans(caplog: pyte
     for number in range(1, 10_001):
         spans.ended(span(number))
     await spans.close()
+    assert senders_have_ended()
     spans.ended(span())  # after the end: dropped without a word to the caller
     assert says_that_spans_were_lost(caplog)
 
@@ -189,6 +185,7 @@ async def test_a_collector_that_never_answers_cannot_hold_up_the_end() -> None:
         spans.ended(span())
         async with asyncio.timeout(8):
             await spans.close()
+    assert senders_have_ended()
 
 
 def settings(**telemetry: object) -> Settings:
