@@ -105,11 +105,15 @@ generate: protos ## Generate everything that is generated: messages, schemas, re
 CHECKS := check-format check-lint check-types check-imports check-protos check-shell check-yaml check-docker check-generated
 
 .PHONY: check
-check: $(CHECKS) test ## The whole gate
+check: checks test ## The whole gate
 
+.PHONY: checks
+checks: $(CHECKS) ## All of it that needs no test: seconds each
+
+# A worker for each core; `make test PYTEST_ARGS=-n0` runs them in one process.
 .PHONY: test
 test: venv ## All tests; those marked `real` skip unless scripts/services runs (REQUIRE_REAL=1: they fail)
-	$(STAGE) $@ pytest $(PYTEST_ARGS)
+	$(STAGE) $@ pytest -n auto --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: fix
 fix: venv ## Format and apply the linter's safe fixes

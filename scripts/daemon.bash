@@ -30,9 +30,18 @@ install_debian() {
   say "installing $*"
   local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=300
     --no-install-recommends "$@")
-  as_root "${install[@]}" </dev/null >&2 && return
-  as_root apt-get update -q </dev/null >&2
-  as_root "${install[@]}" </dev/null >&2
+  in_turn as_root "${install[@]}" && return
+  in_turn as_root apt-get update -q
+  in_turn as_root "${install[@]}"
+}
+
+# in_turn COMMAND…: one apt-get after the other, since two scripts may run side by side and fetching the lists waits for nobody.
+in_turn() {
+  mkdir -p "$work"
+  (
+    flock 9
+    "$@" </dev/null >&2 9>&- # a service that it starts must not hold the lock
+  ) 9>"$work/apt.lock"
 }
 
 # maven ARGUMENTS…: what is fetched from Maven's registry; a file that is not what its checksum says is refused.

@@ -383,7 +383,7 @@ def own_broker(kafka_bootstrap: str, tmp_path: Path) -> Iterator[Callable[[str],
     """
     with contextlib.ExitStack() as held:
         ports = [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(2)]
-    jars = ROOT / ".work" / "kafka" / "lib"
+    jars = Path(os.environ.get("BRIDGE_TEST_WORK", ROOT / ".work")) / "kafka" / "lib"
     (tmp_path / "kafka").mkdir()
     if (jars / "pom.xml").exists():
         (tmp_path / "kafka" / "lib").symlink_to(jars)
