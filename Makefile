@@ -110,10 +110,9 @@ check: checks test ## The whole gate
 .PHONY: checks
 checks: $(CHECKS) ## All of it that needs no test: seconds each
 
-# A worker for each core; `make test PYTEST_ARGS=-n0` runs them in one process.
 .PHONY: test
 test: venv ## All tests; those marked `real` skip unless scripts/services runs (REQUIRE_REAL=1: they fail)
-	$(STAGE) $@ pytest -n auto --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	$(STAGE) $@ pytest $(PYTEST_ARGS)
 
 .PHONY: fix
 fix: venv ## Format and apply the linter's safe fixes

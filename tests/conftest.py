@@ -30,8 +30,6 @@ NEEDS_REAL = frozenset(
     }
 )
 REAL_FOLDER = Path(__file__).parent / "real"
-SLOW = ("real", "flow", "cli", "repo")
-"""The folders whose tests take seconds each, the slowest first."""
 
 # No test is timed, so no example has a deadline; in CI the examples are the same every time.
 hypothesis.settings.register_profile("here", deadline=None)
@@ -44,20 +42,11 @@ def forbidden(skip: object) -> str:
     return f"REQUIRE_REAL=1 forbids this skip: {skip[-1] if isinstance(skip, tuple) else skip}"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark as `real` whatever asks for a real service or lies in tests/real: nobody can forget the marker.
-
-    Where several workers share the tests, those of tests/real are one worker's (they have topics and a CRM in common, and stop the
-    one or the other), and the slow ones come first, so that no worker is left with one at the end.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `real` whatever asks for a real service or lies in tests/real: nobody can forget the marker."""
     for item in items:
         if NEEDS_REAL & set(getattr(item, "fixturenames", ())) or REAL_FOLDER in item.path.parents:
             item.add_marker(pytest.mark.real)
-        if REAL_FOLDER in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("real"))
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: next((at for at, name in enumerate(SLOW) if name in item.path.parts), len(SLOW)))
 
 
 @pytest.hookimpl(wrapper=True)

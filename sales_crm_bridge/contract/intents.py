@@ -100,7 +100,9 @@ class LeadCommand:
 
     def asks_the_same(self, other: LeadCommand) -> bool:
         """Whether both want the same of the same lead, whoever asks, when, and in which words of the envelope."""
-        wants = [(one.operation, one.lead_id, one.lead, one.mask, one.reason, one.note) for one in (self, other)]
+        wants = [
+            (one.operation, one.lead_id, _unnamed(one.lead), one.mask, one.reason, one.note) for one in (self, other)
+        ]
         return wants[0] == wants[1]
 
 
@@ -142,6 +144,14 @@ def decode_command(value: bytes) -> LeadCommand:
         note=note,
         violations=tuple(_check_body(operation, envelope.subject.aggregate_id, lead, mask)),
     )
+
+
+def _unnamed(lead: Lead) -> Lead:
+    """The lead without its id, which it may leave to the subject."""
+    told = Lead()
+    told.CopyFrom(lead)
+    told.lead_id = ""
+    return told
 
 
 def _check_body(operation: Operation, lead_id: str, lead: Lead, mask: tuple[str, ...]) -> list[Violation]:

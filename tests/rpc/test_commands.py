@@ -134,6 +134,16 @@ async def test_a_key_names_one_command(shop: Shop) -> None:
     assert await commands(shop, "L-1", "L-2") == [("m-1", "create", "pending")]
 
 
+async def test_a_lead_that_leaves_its_id_to_the_subject_is_the_same_lead(shop: Shop) -> None:
+    """The id stands in the lead or not, as the client likes: the key is answered as the same command's."""
+    async with shop.open() as server, shop.client(server) as client:
+        request = client.to_create("L-1", "m-1", email="one@sales.example")
+        request.command.lead.lead_id = ""
+        await client.call("CreateLead", request)
+        await client.create("L-1", "m-1", email="one@sales.example")
+    assert await commands(shop, "L-1") == [("m-1", "create", "pending")]
+
+
 async def test_by_topic_and_by_call_at_once_it_takes_effect_once(shop: Shop) -> None:
     """Whichever comes first, the other finds it taken: one command, one record, one fact."""
     async with shop.open(work=True) as server, shop.client(server) as client:
