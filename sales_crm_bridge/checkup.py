@@ -18,7 +18,6 @@ from sales_crm_bridge.errors import (
     CrmUnavailable,
     EnvironmentFault,
     Finding,
-    Place,
     RuntimeFault,
     one_exit_code,
 )
@@ -116,7 +115,7 @@ async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
             ledger = await open_ledger(settings.ledger_address())
             stack.push_async_callback(ledger.close)
         except EnvironmentFault as fault:
-            findings.append(_finding_of(fault, "ledger"))
+            findings.append(fault.finding("ledger"))
         if ledger is not None:
             findings += await _against_ledger(settings, ledger, offline.findings)
         for tenant in offline.loaded:
@@ -124,8 +123,8 @@ async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
             told.append(TenantCheck(tenant=tenant.tenant, lines=tuple(lines)))
             for one in found:
                 if isinstance(one, CrmUnavailable):
-                    passing.append(_finding_of(one, tenant.file))
-                findings.append(_finding_of(one, tenant.file) if isinstance(one, BridgeError) else one)
+                    passing.append(one.finding(tenant.file))
+                findings.append(one.finding(tenant.file) if isinstance(one, BridgeError) else one)
     return CheckReport(findings=tuple(findings), tenants=tuple(told), loaded=offline.loaded, passing=frozenset(passing))
 
 
@@ -177,7 +176,3 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
 def whose(account: Account) -> str:
     """Whose account it is, in words; nobody can tell a wrong one from an account that says nothing of itself."""
     return f"{account.account_id} {account.name}".strip() if account.account_id else UNVERIFIED
-
-
-def _finding_of(fault: BridgeError, where: str) -> Finding:
-    return Finding(code=fault.code, message=fault.message, place=Place(file=fault.place or where), remedy=fault.remedy)

@@ -190,8 +190,7 @@ class Console:
         self.say(f"{outcome.published} facts published, {outcome.waiting} waiting")
         for what, trouble in (*((one.tenant, one.trouble) for one in outcome.tenants), ("facts", outcome.trouble)):
             if trouble is not None:
-                self._line(Text.assemble((f"[{trouble.code}]", "bold red"), plain(f" {what}: {trouble.message}")))
-                self.say(f"  Fix: {trouble.remedy or 'none is needed: try again later'}")
+                self._fault(trouble.code, what, trouble.message, trouble.remedy or "none is needed: try again later")
 
     def status(self, report: Mapping[str, Any], *, clear: bool = False) -> None:
         """How every connection stands, how far each of its feeds is read, and what a person must do."""

@@ -78,6 +78,10 @@ class BridgeError(Exception):
         self.place = place
         self.remedy = remedy
 
+    def finding(self, place: str = "") -> Finding:
+        """The fault as a finding; ``place``: where it is, if it does not say."""
+        return Finding(code=self.code, message=self.message, place=Place(file=self.place or place), remedy=self.remedy)
+
     def __str__(self) -> str:
         where = f" {self.place}:" if self.place else ""
         fix = f"\n  Fix: {self.remedy}" if self.remedy else ""

@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 NOTICES = "notices"
 """Where a feed is named: what came of reading the records that webhooks hint at."""
 
-UNSETTLED = "sweep.unsettled"
-
 
 class Puller:
     """Walks the feeds of one connection. Make one per lease; ``step`` does the next thing that is due."""

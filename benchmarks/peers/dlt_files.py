@@ -32,8 +32,8 @@ os.environ |= {
 }
 
 import dlt  # noqa: E402 - after its settings
-from dlt.destinations import filesystem  # noqa: E402
-from dlt.sources.rest_api import RESTAPIConfig, rest_api_source  # noqa: E402
+from dlt.destinations import filesystem  # noqa: E402 - as above
+from dlt.sources.rest_api import RESTAPIConfig, rest_api_source  # noqa: E402 - as above
 
 
 def config(address: str, page: int) -> RESTAPIConfig:

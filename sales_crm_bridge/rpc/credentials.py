@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt import InvalidKeyError, PyJWK, PyJWKError
 
-from sales_crm_bridge.errors import EnvironmentFault, Finding, Place
+from sales_crm_bridge.errors import EnvironmentFault, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -192,4 +192,4 @@ def _faults(loads: Sequence[Callable[[], object]]) -> Iterator[Finding]:
         try:
             load()
         except EnvironmentFault as fault:
-            yield Finding(code=fault.code, message=fault.message, place=Place(file=fault.place), remedy=fault.remedy)
+            yield fault.finding()

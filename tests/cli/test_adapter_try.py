@@ -226,17 +226,8 @@ async def test_a_declared_crm_is_tried_as_any_other(
 ) -> None:
     """Each declared dialect over real HTTP: no fault, no finding, every list read, every write shown, no secret told."""
     world = make(clock=Today())
-    for number in range(5):
-        world.create(number, key=f"L-{number}")
     text = (DECLARED / f"{make.declaration}.yaml").read_text()
-    for name, value in {**make.secrets, "webhook_secret": "hook-secret"}.items():
-        for variable in re.findall(rf"\b{name}: env:(\w+)", text):
-            monkeypatch.setenv(variable, value)
-    async with serve(SandboxApp(world.crm)) as address:  # type: ignore[arg-type]  # each of them pauses for nothing
-        here = re.sub(r"address: https://[^/\n]+", f"address: {address}", text)
-        file = tmp_path / "declared.yaml"
-        file.write_text(here.replace("  account:", "  allow_hosts: [127.0.0.1]\n  account:", 1))
-        trial = await attempt(load(None), tenant_of(file), 2)
+    trial = await declared(make, text, tmp_path, monkeypatch, world)
     assert (trial.findings, trial.faults) == ([], [])
     notes = dict(trial.notes)
     assert notes["read by id"] == "the same as in the list"
@@ -296,9 +287,15 @@ async def test_an_answer_that_is_not_understood_is_shown(tmp_path: Path, monkeyp
     assert '"items"' in refused.answer
 
 
-async def declared(make: type[DeclaredWorld], text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
-    """A try of a declaration on its dialect with five records."""
-    world = make(clock=Today())
+async def declared(
+    make: type[DeclaredWorld],
+    text: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    world: DeclaredWorld | None = None,
+) -> Trial:
+    """A try of a declaration on its dialect (on ``world``, if it is given) with five records."""
+    world = world or make(clock=Today())
     for number in range(5):
         world.create(number, key=f"L-{number}")
     for name, value in {**make.secrets, "webhook_secret": "hook-secret"}.items():

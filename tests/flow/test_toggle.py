@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -114,6 +115,23 @@ def create(number: int, occurred_us: int) -> contract.Record:
     return contract.record_of(envelope)
 
 
+@asynccontextmanager
+async def two_replicas(
+    folder: Path, clock: Clock, spans: list[tuple[str, int]]
+) -> AsyncIterator[tuple[Path, SqlLedger, list[Replica]]]:
+    """The tenant's file, the ledger, and two replicas that both look at them."""
+    file = folder / "tenants" / "acme.yaml"
+    file.parent.mkdir()
+    file.write_text(file_with(spans))
+    ledger = await open_ledger(f"sqlite:///{folder / 'ledger.db'}", migrate=True)
+    replicas = [Replica(partition, file.parent, ledger, clock) for partition in range(2)]
+    yield file, ledger, replicas
+    for replica in replicas:
+        await replica.source.close()
+        await replica.running
+    await ledger.close()
+
+
 def file_with(spans: list[tuple[str, int]]) -> str:
     entry = "  - {owner: crm, from: 2026-01-01T00:00:00Z}\n"
     text = (HERE / "acme.yaml").read_text()
@@ -131,33 +149,25 @@ async def test_ten_thousand_intents_while_the_leads_change_hands_are_each_handle
     """
     monkeypatch.setenv("ACME_TOKEN", "a token")
     clock, rng = Clock(), random.Random(11)
-    file = tmp_path / "tenants" / "acme.yaml"
-    file.parent.mkdir()
     spans = [("crm", EPOCH_US - 60 * SECOND_US)]
-    file.write_text(file_with(spans))
-    ledger = await open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", migrate=True)
-    replicas = [Replica(partition, file.parent, ledger, clock) for partition in range(2)]
-    uttered: list[int] = []
-    for toggle in range(TOGGLES):
-        spans.append(("domain" if toggle % 2 == 0 else "crm", clock.us + 2 * SECOND_US))
-        file.write_text(file_with(spans))
-        quick = replicas[toggle // 2 % 2]
-        await quick.roster.refresh()
-        assert not quick.roster.findings
-        clock.us += 10 * SECOND_US
-        first = len(uttered)
-        uttered += [clock.us - rng.randrange(25 * SECOND_US) for _ in range(INTENTS)]
-        for number in range(first, len(uttered), 50):
-            records = [create(at, uttered[at]) for at in range(number, min(number + 50, len(uttered)))]
-            rng.choice(replicas).source.give(records)
-        for replica in replicas:
-            await replica.source.all_taken()
-    assert len(uttered) == 10_000
-    assert 2_000 < await ours_of(ledger, uttered) < 8_000
-    for replica in replicas:
-        await replica.source.close()
-        await replica.running
-    await ledger.close()
+    async with two_replicas(tmp_path, clock, spans) as (file, ledger, replicas):
+        uttered: list[int] = []
+        for toggle in range(TOGGLES):
+            spans.append(("domain" if toggle % 2 == 0 else "crm", clock.us + 2 * SECOND_US))
+            file.write_text(file_with(spans))
+            quick = replicas[toggle // 2 % 2]
+            await quick.roster.refresh()
+            assert not quick.roster.findings
+            clock.us += 10 * SECOND_US
+            first = len(uttered)
+            uttered += [clock.us - rng.randrange(25 * SECOND_US) for _ in range(INTENTS)]
+            for number in range(first, len(uttered), 50):
+                records = [create(at, uttered[at]) for at in range(number, min(number + 50, len(uttered)))]
+                rng.choice(replicas).source.give(records)
+            for replica in replicas:
+                await replica.source.all_taken()
+        assert len(uttered) == 10_000
+        assert 2_000 < await ours_of(ledger, uttered) < 8_000
 
 
 async def test_intents_of_a_tenant_that_is_retired_and_comes_back_are_each_handled_by_one_side(
@@ -169,43 +179,35 @@ async def test_intents_of_a_tenant_that_is_retired_and_comes_back_are_each_handl
     """
     monkeypatch.setenv("ACME_TOKEN", "a token")
     clock, rng = Clock(), random.Random(12)
-    file = tmp_path / "tenants" / "acme.yaml"
-    file.parent.mkdir()
     spans = [("crm", EPOCH_US - 60 * SECOND_US)]
-    file.write_text(file_with(spans))
-    ledger = await open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", migrate=True)
-    replicas = [Replica(partition, file.parent, ledger, clock) for partition in range(2)]
-    uttered: list[int] = []
+    async with two_replicas(tmp_path, clock, spans) as (file, ledger, replicas):
+        uttered: list[int] = []
 
-    async def traffic() -> int:
-        """Give both replicas intents of the last 25 seconds; tell how many of all are ours."""
-        clock.us += 10 * SECOND_US
-        first = len(uttered)
-        uttered.extend(clock.us - rng.randrange(25 * SECOND_US) for _ in range(200))
-        for number in range(first, len(uttered), 20):
-            records = [create(at, uttered[at]) for at in range(number, number + 20)]
-            rng.choice(replicas).source.give(records)
-        for replica in replicas:
-            await replica.source.all_taken()
-        return await ours_of(ledger, uttered)
+        async def traffic() -> int:
+            """Give both replicas intents of the last 25 seconds; tell how many of all are ours."""
+            clock.us += 10 * SECOND_US
+            first = len(uttered)
+            uttered.extend(clock.us - rng.randrange(25 * SECOND_US) for _ in range(200))
+            for number in range(first, len(uttered), 20):
+                records = [create(at, uttered[at]) for at in range(number, number + 20)]
+                rng.choice(replicas).source.give(records)
+            for replica in replicas:
+                await replica.source.all_taken()
+            return await ours_of(ledger, uttered)
 
-    ours = [await traffic()]
-    for turn in range(2):
-        retired_us = clock.us + SECOND_US
-        assert await ledger.tenant_retire("acme", retired_us)
-        ours += [await traffic(), await traffic(), await traffic(), await traffic()]
-        assert ours[-4] < ours[-3]  # late ones
-        assert ours[-2] == ours[-1]  # nobody utters so late
-        spans += [("domain", retired_us), ("crm", clock.us + 2 * SECOND_US)]
-        file.write_text(file_with(spans))
-        await replicas[turn].roster.refresh()
-        assert not replicas[turn].roster.findings
-        ours += [await traffic(), await traffic()]
-    assert ours == sorted(ours)
-    for replica in replicas:
-        await replica.source.close()
-        await replica.running
-    await ledger.close()
+        ours = [await traffic()]
+        for turn in range(2):
+            retired_us = clock.us + SECOND_US
+            assert await ledger.tenant_retire("acme", retired_us)
+            ours += [await traffic(), await traffic(), await traffic(), await traffic()]
+            assert ours[-4] < ours[-3]  # late ones
+            assert ours[-2] == ours[-1]  # nobody utters so late
+            spans += [("domain", retired_us), ("crm", clock.us + 2 * SECOND_US)]
+            file.write_text(file_with(spans))
+            await replicas[turn].roster.refresh()
+            assert not replicas[turn].roster.findings
+            ours += [await traffic(), await traffic()]
+        assert ours == sorted(ours)
 
 
 async def ours_of(ledger: SqlLedger, uttered: list[int]) -> int:
