@@ -30,7 +30,14 @@ if TYPE_CHECKING:
     from sales_crm_bridge.once import SyncOutcome
     from sales_crm_bridge.trying.shown import ShownCall, ShownRecord, Trial
 
-_COLOURS = {"ok": "green", "quota": "yellow", "unavailable": "yellow", "stopped": "red", "new": "dim"}
+_COLOURS = {
+    "ok": "green",
+    "quota": "yellow",
+    "paused": "yellow",
+    "unavailable": "yellow",
+    "stopped": "red",
+    "new": "dim",
+}
 
 
 NO_REMEDY = "none is needed: it is tried again by itself"

@@ -45,13 +45,15 @@ class Books:
     So a page that shows our own write is always compared with the binding that knows of it.
 
     ``edition`` moves with every commit of ours, so what was read under an edition holds while it stands: nobody else writes to the
-    account's bindings. ``spare``: so many facts more may wait in the outbox before its depth must be asked for again.
+    account's bindings. ``spare``: so many facts more may wait in the outbox before its depth must be asked for again;
+    ``full``: there is no room for one.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: set[str] = field(default_factory=set)
     edition: int = 0
     spare: int = 0
+    full: bool = False
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, leads: Iterable[str]) -> None:
@@ -104,7 +106,8 @@ class Desk:
         while self.books.spare <= 0:
             # Counting costs as much as there is to count, and only we add facts of this connection.
             self.books.spare = self.outbox_max - (await self.ledger.outbox_depth(self.conn))[0]
-            if self.books.spare <= 0:
+            self.books.full = self.books.spare <= 0
+            if self.books.full:
                 await self.clock.sleep(1.0)
 
     async def commit(self, commit: Commit) -> None:

@@ -153,6 +153,10 @@ class LedgerBusy(RuntimeFault):
         )
 
 
+class OutboxFull(RuntimeFault):
+    """Too many facts of a connection wait for Kafka: its pulls and pushes pause until there is room."""
+
+
 class PublishFault(RuntimeFault):
     """Kafka refused one fact for good (too large, say)."""
 

@@ -276,7 +276,7 @@ class TenantRow(msgspec.Struct, frozen=True, kw_only=True):
 class ConnectionRow(msgspec.Struct, frozen=True, kw_only=True):
     """A connection as the ledger knows it. ``facts`` counts the facts about the connection itself (its aggregate version).
 
-    ``state`` ``ok`` | ``quota`` | ``stopped`` | ``unavailable`` | ``new`` since ``since_us``, with a text for people.
+    ``state`` ``ok`` | ``quota`` | ``paused`` | ``stopped`` | ``unavailable`` | ``new`` since ``since_us``, with a text for people.
     """
 
     conn: int

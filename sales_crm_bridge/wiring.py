@@ -217,13 +217,7 @@ class Crew:
                 batch=min(tenant.push.batch, adapter.capabilities.batch_max),
                 in_flight=connection.limits.in_flight,
                 refuse_behind=tenant.push.refuse_behind,
-                patience=Patience(
-                    attempts_max=tenant.push.attempts_max or settings.push.attempts_max,
-                    retry_first_us=round(settings.push.retry_first_s * 1e6),
-                    settle_first_us=round(settings.push.settle_first_s * 1e6),
-                    settle_max=settings.push.settle_max,
-                    pause_max_us=round(settings.push.retry_max_s * 1e6),
-                ),
+                patience=patience_of(tenant, settings),
                 conflict_rule=tenant.conflicts.rule,
             ),
             outbox_max=settings.relay.outbox_rows_max,
@@ -272,6 +266,19 @@ def verify(tenant: Tenant, account: Account) -> Account:
     for one in objections(tenant, account):
         raise ConnectionStopped(one.code, one.message, place=str(one.place), remedy=one.remedy)
     return account
+
+
+def patience_of(tenant: Tenant, settings: Settings) -> Patience:
+    """How long and how often the tenant's commands are tried."""
+    push = settings.push
+    return Patience(
+        attempts_max=tenant.push.attempts_max or push.attempts_max,
+        retry_first_us=round(push.retry_first_s * 1e6),
+        settle_first_us=round(push.settle_first_s * 1e6),
+        under_way_us=round(settings.http.timeout_s * 1e6),
+        settle_max=push.settle_max,
+        pause_max_us=round(push.retry_max_s * 1e6),
+    )
 
 
 def pace_of(tenant: Tenant, settings: Settings) -> Pace:

@@ -14,6 +14,7 @@ from sales_crm_bridge.errors import (
     EnvironmentFault,
     LeaseLost,
     LedgerBusy,
+    OutboxFull,
     QuotaExhausted,
     RuntimeFault,
 )
@@ -189,6 +190,7 @@ class Worker:
         while self._on():
             busy = self._answerer is not None and await self._answerer.step()
             self._fault.pop("answer", None)
+            await self._say()  # the other lanes say nothing while they wait for room
             if not busy:
                 await self._wait(bell_inquiries(desk.conn), IDLE_MAX_S)
 
@@ -252,6 +254,8 @@ class Worker:
         await self._glance()
         lanes = [self._fault[lane] for lane in _LANES if lane in self._fault]
         faults = [*lanes, *(fault for fault in (self.pusher.trouble, self.puller.trouble) if fault is not None)]
+        if desk.books.full:
+            faults.append(_outbox_full(desk.outbox_max))
         worst = min(faults, key=lambda fault: _GRAVITY.get(type(fault), 0), default=None)
         state = "ok" if worst is None else _STATES.get(type(worst), "stopped")
         code = worst.code if worst is not None else ""
@@ -286,11 +290,26 @@ class Worker:
             log.warning("could not write down how the CRM of %s is: %s", desk.tenant, fault.code, extra=extra)
 
 
+def _outbox_full(limit: int) -> OutboxFull:
+    return OutboxFull(
+        "relay.outbox-full",
+        f"{limit} facts of the connection wait for Kafka, so its pulls and pushes pause",
+        remedy="nothing is lost, and it goes on by itself once Kafka takes facts: look at Kafka, its topic and the bridge's rights",
+    )
+
+
 _LANES = ("greeting", "push", "pull", "answer", "once")
 _STATES: dict[type[BridgeError], str] = {
     QuotaExhausted: "quota",
+    OutboxFull: "paused",
     CrmUnavailable: "unavailable",
     LedgerBusy: "unavailable",
     EnvironmentFault: "unavailable",
 }
-_GRAVITY: dict[type[BridgeError], int] = {ConnectionStopped: 1, QuotaExhausted: 2, CrmUnavailable: 3, LedgerBusy: 4}
+_GRAVITY: dict[type[BridgeError], int] = {
+    ConnectionStopped: 1,
+    QuotaExhausted: 2,
+    CrmUnavailable: 3,
+    OutboxFull: 4,
+    LedgerBusy: 5,
+}

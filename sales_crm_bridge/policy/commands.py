@@ -33,12 +33,13 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how often (settings ``push.*``): pauses double from their first up to ``pause_max_us``.
 
     ``attempts_max``: tries of one write that count against it (see ``blame``); ``settle_max``: read-backs of one unknown write that
-    a working CRM did not answer.
+    a working CRM did not answer; ``under_way_us``: how long a call may still take effect that nobody waits for any more.
     """
 
     attempts_max: int = 8
     retry_first_us: int = 2_000_000
     settle_first_us: int = 5_000_000
+    under_way_us: int = 30_000_000
     settle_max: int = 12
     pause_max_us: int = 900_000_000
 
@@ -196,8 +197,26 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     atomic: bool = True
 
 
+UNDER_WAY = "under-way"
+CHANGED = "changed-in-crm"
+
+
 def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int) -> Next:
     """What became of a write whose answer was lost, from what the CRM now holds.
+
+    That it took effect is believed at once. That it did not, only when it is read back a second time, after ``under_way_us``: the
+    line or the process is dead, but the call may still be at work in the CRM, and would come behind whatever we write next.
+    """
+    step = _shown(command, evidence, patience, now_us)
+    rest_us = patience.under_way_us - patience.settle_us(0)
+    negative = isinstance(step, Retry) or (isinstance(step, Refuse) and step.code == CHANGED)
+    if negative and command.reason != UNDER_WAY and rest_us > 0:
+        return Settle(not_before_us=now_us + rest_us, reason=UNDER_WAY)
+    return step
+
+
+def _shown(command: Command, evidence: Evidence, patience: Patience, now_us: int) -> Next:
+    """What the CRM's record shows, as if nothing were under way any more.
 
     Everything as wanted: it took effect (or somebody did the same). A record under our key is proof enough for a create, since
     only we write that key. Nothing there, or values as before: it did not take effect, and may be tried again.
@@ -230,7 +249,7 @@ def settle(command: Command, evidence: Evidence, patience: Patience, now_us: int
             if not evidence.differing or creating or proven:
                 return Done(Accepted(crm_id=record.id, record=ours_alone(command, evidence)))
             if evidence.touched:
-                return Refuse(category=Category.CONFLICT, code="changed-in-crm", fields=tuple(evidence.touched))
+                return Refuse(category=Category.CONFLICT, code=CHANGED, fields=tuple(evidence.touched))
             if evidence.applied or evidence.passing:
                 return msgspec.structs.replace(again, half=record, ours=(*evidence.applied, *evidence.passing))
             return again

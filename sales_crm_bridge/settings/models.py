@@ -244,7 +244,9 @@ class Push(Strict):
     retry_max_s: Seconds = Field(default=900.0, ge=1.0, le=DAY_S, alias="retry_max")
     """Longest wait between two tries of one command."""
     settle_first_s: Seconds = Field(default=5.0, ge=0.1, le=600.0, alias="settle_first")
-    """Wait before a write whose answer was lost is read back; it doubles from try to try."""
+    """Wait before a write whose answer was lost is read back; it doubles from try to try.
+
+    That it took no effect is believed only once `http.timeout` has gone by as well."""
     settle_max: int = Field(default=12, ge=1, le=100)
     """Read-backs of one unknown write before the command is parked for a person."""
 

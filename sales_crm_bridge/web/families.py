@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.rim.terms import RimState
     from sales_crm_bridge.state import Census, ConnectionRow
 
-CONNECTION_STATES = ("new", "ok", "quota", "unavailable", "stopped")
+CONNECTION_STATES = ("new", "ok", "quota", "paused", "unavailable", "stopped")
 BREAKER_STATES = ("closed", "half-open", "open")
 SHARED_LEASES = ("relay", "house")
 

@@ -26,7 +26,10 @@ NOW = 1_000_000_000
 PATIENCE = Patience(attempts_max=5, settle_max=3)
 
 
-def command(operation: Operation = Operation.REVISE, attempt: int = 1, waits: int = 0) -> Command:
+def command(
+    operation: Operation = Operation.REVISE, attempt: int = 1, waits: int = 0, reason: str = commands.UNDER_WAY
+) -> Command:
+    """A command; where it is settled, for the second time, unless another ``reason`` is given."""
     return Command(
         seq=7,
         conn=1,
@@ -38,6 +41,7 @@ def command(operation: Operation = Operation.REVISE, attempt: int = 1, waits: in
         occurred_us=1,
         attempt=attempt,
         waits=waits,
+        reason=reason,
     )
 
 
@@ -148,6 +152,32 @@ def test_a_write_that_does_not_show_is_tried_again(attempt: int) -> None:
     again = commands.settle(command(attempt=attempt), evidence(record(email="old"), {"email": "a"}), PATIENCE, NOW)
     assert isinstance(again, Retry)
     assert commands.weigh(again, 0, PATIENCE) == msgspec.structs.replace(again, counted=False)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [record(email="old"), record(email="hers"), record(LeadState.GONE)],
+    ids=["as before", "a person's", "not there"],
+)
+def test_a_call_that_may_be_under_way_is_not_said_to_have_failed(seen: Record) -> None:
+    """Nothing shows yet: it is read once more when no call can be at work any more, and only that is believed."""
+    operation = Operation.CREATE if seen.state is LeadState.GONE else Operation.REVISE
+    proof = evidence(seen, {"email": "a"}, ("email",) if seen.fields.get("email") == "hers" else ())
+    step = commands.settle(command(operation, reason="cut"), proof, PATIENCE, NOW)
+    rest_us = PATIENCE.under_way_us - PATIENCE.settle_first_us
+    assert step == Settle(not_before_us=NOW + rest_us, reason="under-way")
+    hasty = msgspec.structs.replace(PATIENCE, under_way_us=PATIENCE.settle_first_us)
+    assert commands.settle(command(operation, reason="cut"), proof, hasty, NOW) == commands.settle(
+        command(operation), proof, PATIENCE, NOW
+    )
+
+
+def test_what_shows_at_once_is_believed_at_once() -> None:
+    """The write is there, or its lead is not: no call that is under way can change what it means."""
+    shown = commands.settle(command(reason="cut"), evidence(record(email="a"), {"email": "a"}), PATIENCE, NOW)
+    assert isinstance(shown, Done)
+    gone = commands.settle(command(reason="cut"), evidence(record(LeadState.GONE), {"email": "a"}), PATIENCE, NOW)
+    assert isinstance(gone, Refuse)
 
 
 def test_tries_that_failed_while_others_took_effect_are_limited() -> None:

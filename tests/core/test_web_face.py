@@ -362,7 +362,7 @@ async def test_a_connection_is_in_one_state(home: House) -> None:
     ):
         states = {
             state: of(samples, "connection_state", state=state, **labels)
-            for state in ("new", "ok", "quota", "unavailable", "stopped")
+            for state in ("new", "ok", "quota", "paused", "unavailable", "stopped")
         }
         assert states == dict.fromkeys(states, 0) | {now: 1}
 

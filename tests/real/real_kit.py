@@ -46,6 +46,7 @@ class Deployment:
             "tenants": {"folder": str(folder / "tenants")},
             "lease": {"ttl": "6s", "renew": "1s"},
             "push": {"retry_first": "500ms", "settle_first": "500ms"},
+            "http": {"timeout": "10s"},  # as long a lost call is waited for before it is said to have failed
             "log": {"level": "info", "form": "text"},
             "port_http": 0,
             **(settings or {}),
