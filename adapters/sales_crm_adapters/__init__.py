@@ -122,6 +122,14 @@ class CatalogueEntry:
         given = msgspec.convert(dict(options), self.options)
         return self.build(given if self.placed is None else self.placed(given, address), crm_fields)
 
+    def makes(self, options: Mapping[str, object], crm_fields: Sequence[str], address: str = "") -> bool:
+        """Whether ``make`` gives an adapter."""
+        try:
+            self.make(options, crm_fields, address)
+        except Exception:  # noqa: BLE001 - whatever a declaration's compiler trips over: it makes none
+            return False
+        return True
+
 
 def _written_out(schema: Any, parts: Mapping[str, Any]) -> Any:
     """A schema with every reference replaced by what it leads to; none of ours leads to itself."""

@@ -99,6 +99,10 @@ class Entry(Protocol):
         """
         ...
 
+    def makes(self, options: Mapped[str, object], crm_fields: Sequence[str], address: str) -> bool:
+        """Whether an adapter can be made of these options, whatever is wrong with them."""
+        ...
+
 
 _LABEL = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
 
@@ -118,8 +122,8 @@ def connection_of(
     """The connection as the file says it, and everything that is wrong with it.
 
     ``environ``: where ``env:`` references lead; None: no reference is followed, so no secret is missed.
-    ``accepted``: the file is in force already, and stays so (rule 17): that a host is none, or that an option lacks its secret, is
-    found in new files alone.
+    ``accepted``: the file is in force already, and stays so (rule 17): that a host is none, or what else is wrong with options of
+    which an adapter can be made all the same, is found in new files alone.
     ``fields``: the CRM fields that the mapping names; None: it is not whole.
     """
     part = parsed.connection
@@ -144,7 +148,10 @@ def connection_of(
         kinds = {kind.name: kind for kind in entry.credentials}
         kind = str(part.credentials.get("kind", ""))
         given = {*kinds[kind].secrets, *part.credentials} - {"kind"} if kind in kinds and not accepted else None
-        for problem in entry.problems(part.options, kind if kind in kinds else "", given, fields):
+        wrong = entry.problems(part.options, kind if kind in kinds else "", given, fields)
+        if accepted and wrong and entry.makes(part.options, sorted(fields or ()), address):
+            wrong = ()
+        for problem in wrong:
             place = where("connection", "options", *problem.path, key=problem.key)
             found.append(finding(problem.code, problem.message, place, problem.remedy))
     limits = part.limits
