@@ -60,7 +60,8 @@ class Answerer:
             shape = not isinstance(fault, BridgeError) or code.endswith("unreadable")
             if not shape or len(asked) == 1:
                 said = fault.message if isinstance(fault, BridgeError) else "the record has an unknown shape"
-                return [_no(one, code, said) for one in asked]
+                retry_at_us = fault.retry_at_us if isinstance(fault, CrmUnavailable) else 0
+                return [_no(one, code, said, retry_at_us) for one in asked]
         half = (len(asked) + 1) // 2
         return await self._answer(asked[:half], bound) + await self._answer(asked[half:], bound)
 
@@ -117,5 +118,5 @@ def _merged(binding: Binding | None) -> Record | None:
     return Record(id=binding.crm_id, version="", modified_us=0, fields={}, state=LeadState.MERGED, into=into[0][1])
 
 
-def _no(asked: Inquiry, code: str, said: str) -> Answer:
-    return Answer(id=asked.id, asker=asked.asker, code=code, said=said)
+def _no(asked: Inquiry, code: str, said: str, retry_at_us: int = 0) -> Answer:
+    return Answer(id=asked.id, asker=asked.asker, code=code, said=said, retry_at_us=retry_at_us)

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge import observe, wiring
+from sales_crm_bridge import wiring
 from sales_crm_bridge.roster import row_of
-from sales_crm_bridge.state import Fence
+from sales_crm_bridge.state import Fence, lease_name
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def approach(settings: Settings, tenant: Tenant, ledger: Ledger | None) ->
         yield Asker(crew, 0, Fence(lease="", holder="", epoch=0))
         return
     conn = row.conn if row is not None else await ledger.connection_make(row_of(tenant, 0))
-    lease, holder = observe.lease_name(tenant.tenant, tenant.connection.name), RealDice().name()
+    lease, holder = lease_name(tenant.tenant, tenant.connection.name), RealDice().name()
     until_us = clock.now_us() + round(settings.lease.ttl_s * 1e6)
     taken = await ledger.leases_take([lease], holder, clock.now_us(), until_us)
     if lease not in taken and rotates(tenant):

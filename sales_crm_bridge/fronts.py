@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sales_crm_bridge import wiring
 from sales_crm_bridge.admission import Booker
 from sales_crm_bridge.roster import Roster
-from sales_crm_bridge.rpc import Asker, Counter, Doorkeeper, RpcServer
+from sales_crm_bridge.rpc import Asker, Counter, Doorkeeper, RpcServer, Tenure
 from sales_crm_bridge.service import Service
 from sales_crm_bridge.tenants import secrets_of
 from sales_crm_bridge.web import Door, DoorLimits, Face, LineLimits, Meter
@@ -49,6 +49,7 @@ def calls_of(settings: Settings, outside: Outside, roster: Roster) -> RpcServer 
         tenancy=roster.tenancy,
         renew=roster.renew,
         unseal=unseal,
+        tenure=Tenure(ttl_s=settings.lease.ttl_s, renew_s=settings.lease.renew_s),
         observer=outside.observer,
     )
     return RpcServer(

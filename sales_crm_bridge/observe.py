@@ -13,6 +13,7 @@ import msgspec
 
 from sales_crm_bridge.keeper import PROCESS
 from sales_crm_bridge.policy import walks
+from sales_crm_bridge.state import lease_name
 from sales_crm_bridge.units import time_text
 
 if TYPE_CHECKING:
@@ -200,10 +201,14 @@ def _connection(row: ConnectionRow, census: Census, holders: Mapping[str, str], 
 
 
 class CrmSight(msgspec.Struct, frozen=True, kw_only=True):
-    """How an account's CRM was found: what of the rim's state is worth keeping in the ledger. ``calls_left`` None: not known."""
+    """How an account's CRM was found: what of the rim's state is worth keeping in the ledger. ``calls_left`` None: not known.
+
+    ``breaker_until``: when an open breaker lets a call through again.
+    """
 
     signed_in: bool
     breaker: str
+    breaker_until: str = ""
     calls_today: int
     calls_left: int | None
     quota_until: str
@@ -217,6 +222,7 @@ def glance(rim: RimState) -> bytes:
         CrmSight(
             signed_in=rim.signed_in,
             breaker=rim.breaker,
+            breaker_until=iso(rim.breaker_until_us),
             calls_today=rim.calls_today,
             calls_left=rim.calls_left_day,
             quota_until=iso(rim.quota_until_us),
@@ -234,11 +240,6 @@ def sight_of(state: bytes) -> CrmSight:
 def holders_of(leases: Sequence[Lease], now_us: int) -> dict[str, str]:
     """Lease → holder, of those that hold now."""
     return {lease.name: lease.holder for lease in leases if lease.until_us > now_us}
-
-
-def lease_name(tenant: str, connection: str) -> str:
-    """The lease of one connection, and so of its CRM account, since no two tenants share one: its holder makes all calls."""
-    return f"connection/{tenant}/{connection}"
 
 
 def _feed(state: bytes, now_us: int) -> Mapping[str, object]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         OutboxRow,
         Refusal,
         Run,
+        Standing,
         TenantRow,
     )
     from sales_crm_bridge.tracing import Open, Span
@@ -502,6 +503,10 @@ class Ledger(Protocol):
 
     async def census(self) -> Census:
         """How everything stands, in one look; reads no message and no lead."""
+        ...
+
+    async def standing(self, conn: int) -> Standing | None:
+        """How one connection of a tenant in force stands; None: there is no such connection."""
         ...
 
     async def glance(self, fence: Fence, seen: Glance) -> None:

@@ -14,8 +14,7 @@ from sales_crm_bridge import contract, tenants
 from sales_crm_bridge.admission import Tenancy
 from sales_crm_bridge.errors import Finding, Place
 from sales_crm_bridge.findings import finding
-from sales_crm_bridge.observe import lease_name
-from sales_crm_bridge.state import Refusal, TenantRow
+from sales_crm_bridge.state import Refusal, TenantRow, lease_name
 from sales_crm_bridge.units import time_text
 
 if TYPE_CHECKING:

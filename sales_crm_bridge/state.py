@@ -37,6 +37,11 @@ def bell_notices(conn: int) -> str:
     return f"notices/{conn}"
 
 
+def lease_name(tenant: str, connection: str) -> str:
+    """The lease of one connection, and so of its CRM account, since no two tenants share one: its holder makes all calls."""
+    return f"connection/{tenant}/{connection}"
+
+
 class Fence(msgspec.Struct, frozen=True, kw_only=True):
     """Proof of ownership that a step carries: the lease's name, its holder and its epoch."""
 
@@ -113,7 +118,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to inquiry ``id`` of ``asker``.
 
     ``code`` "": ``lead`` holds what was read, sealed (rule 15). Otherwise why there is none, a code, with a text without personal
-    data in ``said``.
+    data in ``said``; ``retry_at_us``: from when on it makes sense to ask again (0: nobody knows).
     """
 
     id: str
@@ -121,6 +126,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     said: str = ""
     lead: bytes = b""
+    retry_at_us: int = 0
 
 
 class CommandChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -334,6 +340,14 @@ class Glance(msgspec.Struct, frozen=True, kw_only=True):
     conn: int
     at_us: int
     state: bytes
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, its lease (None: nobody ever had it), and how its holder found the CRM last (None: it has not said so)."""
+
+    row: ConnectionRow
+    lease: Lease | None
+    glance: Glance | None
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,9 @@ from sales_crm_bridge.state import (
     Lease,
     LetterCount,
     Refusal,
+    Standing,
     Waiting,
+    lease_name,
 )
 
 if TYPE_CHECKING:
@@ -86,6 +88,18 @@ def take() -> Step[Census]:
         glances={row[0]: Glance(conn=row[0], at_us=row[1], state=row[2]) for row in glances},
         refusals=[Refusal(**dict(zip(REFUSAL.names, row, strict=True))) for row in refusals],
     )
+
+
+def standing(conn: int) -> Step[Standing | None]:
+    """One connection of a tenant in force, its lease and its glance; None: there is none."""
+    rows, held, seen = yield (Ask(tenants.CONNECTIONS), Ask(leases.EVERY), Ask(GLANCES))
+    found = [ConnectionRow(**dict(zip(tenants.CONNECTION.names, row, strict=True))) for row in rows if row[0] == conn]
+    if not found:
+        return None
+    name = lease_name(found[0].tenant, found[0].name)
+    kept = [Lease(name=row[0], holder=row[1], epoch=row[2], until_us=row[3]) for row in held if row[0] == name]
+    glances = [Glance(conn=row[0], at_us=row[1], state=row[2]) for row in seen if row[0] == conn]
+    return Standing(row=found[0], lease=next(iter(kept), None), glance=next(iter(glances), None))
 
 
 def glance(fence: Fence, seen: Glance) -> Step[None]:

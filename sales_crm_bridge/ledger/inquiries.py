@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.state import Fence
 
-GIVEN = Columns("id text, answered_us int, code text, said text, answer bytes")
+GIVEN = Columns("id text, answered_us int, code text, said text, answer bytes, retry_at_us int")
 
 ASK = "INSERT INTO inquiries (id, conn, lead_id, asker, until_us) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 OVER = "DELETE FROM inquiries WHERE until_us < ?"
@@ -25,10 +25,10 @@ OPEN = """
     WHERE conn = ? AND answered_us = 0 AND until_us > ? ORDER BY until_us, id LIMIT ?
 """
 GIVE = """
-    UPDATE inquiries SET answered_us = r.answered_us, code = r.code, said = r.said, answer = r.answer
+    UPDATE inquiries SET answered_us = r.answered_us, code = r.code, said = r.said, answer = r.answer, retry_at_us = r.retry_at_us
     FROM {rows} WHERE inquiries.id = r.id
 """
-TAKE = "DELETE FROM inquiries WHERE id {in} AND answered_us > 0 RETURNING id, code, said, answer"
+TAKE = "DELETE FROM inquiries WHERE id {in} AND answered_us > 0 RETURNING id, code, said, answer, retry_at_us"
 DROP = "DELETE FROM inquiries WHERE id = ?"
 
 
@@ -49,7 +49,7 @@ def unanswered(conn: int, now_us: int, limit: int) -> Step[list[Inquiry]]:
 
 def give(fence: Fence, answers: Sequence[Answer], now_us: int) -> Step[None]:
     """Answer; a row that has gone meanwhile is nobody's any more."""
-    rows = [(one.id, now_us, one.code, one.said, one.lead) for one in answers]
+    rows = [(one.id, now_us, one.code, one.said, one.lead, one.retry_at_us) for one in answers]
     bells = [Ring(bell_answers(asker)) for asker in sorted({one.asker for one in answers})]
     fenced, *_ = yield (leases.check(fence), Many(GIVE, GIVEN, rows), *bells)
     leases.proven(fence, fenced)
@@ -58,7 +58,10 @@ def give(fence: Fence, answers: Sequence[Answer], now_us: int) -> Step[None]:
 def take(ids: Sequence[str]) -> Step[dict[str, Answer]]:
     """Answers that are there; they are gone from the ledger then."""
     (rows,) = yield (Ask(TAKE, (Set("text", ids),)),)
-    return {row[0]: Answer(id=row[0], asker="", code=row[1], said=row[2], lead=row[3] or b"") for row in rows}
+    return {
+        row[0]: Answer(id=row[0], asker="", code=row[1], said=row[2], lead=row[3] or b"", retry_at_us=row[4])
+        for row in rows
+    }
 
 
 def drop(name: str) -> Step[None]:

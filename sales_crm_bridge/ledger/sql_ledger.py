@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         OutboxRow,
         Refusal,
         Run,
+        Standing,
         TenantRow,
     )
 
@@ -249,6 +250,10 @@ class SqlLedger:
     async def census(self) -> Census:
         """See ``ports.Ledger``."""
         return await self._driver.look(census.take)
+
+    async def standing(self, conn: int) -> Standing | None:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(census.standing, conn)
 
     async def glance(self, fence: Fence, seen: Glance) -> None:
         """See ``ports.Ledger``."""

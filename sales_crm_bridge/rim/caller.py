@@ -154,7 +154,7 @@ class Caller:
             repeats=self._repeats,
             calls_today=self._quota.used,
             calls_left_day=self._quota.calls_left,
-            quota_until_us=self._quota.empty_until_us,
+            quota_until_us=self._quota.spent_until_us,
             skew_us=self._wire.skew_us,
         )
 

@@ -131,6 +131,12 @@ class DayQuota:
         return None if self._per_day is None else max(0, self._per_day - self.used)
 
     @property
+    def spent_until_us(self) -> int:
+        """Until when not even a command may be carried out, by the CRM's word or by our own count (0: one may)."""
+        spent = self.refusal("push")
+        return spent.retry_at_us if spent is not None else 0
+
+    @property
     def empty_until_us(self) -> int:
         """Until when the CRM says that the day is used up (0: it does not)."""
         return self._empty_until_us if self._empty_until_us > self._clock.now_us() else 0

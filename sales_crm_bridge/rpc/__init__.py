@@ -10,10 +10,11 @@ import os
 # loaded; who wants to see them sets it.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+from sales_crm_bridge.rpc.again import Tenure
 from sales_crm_bridge.rpc.asking import Asker
 from sales_crm_bridge.rpc.counter import Counter
 from sales_crm_bridge.rpc.credentials import findings_of_files
 from sales_crm_bridge.rpc.identity import Doorkeeper
 from sales_crm_bridge.rpc.server import RpcServer
 
-__all__ = ["Asker", "Counter", "Doorkeeper", "RpcServer", "findings_of_files"]
+__all__ = ["Asker", "Counter", "Doorkeeper", "RpcServer", "Tenure", "findings_of_files"]

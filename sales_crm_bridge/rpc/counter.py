@@ -18,6 +18,7 @@ from sales_crm_bridge.admission import admit, serves
 from sales_crm_bridge.contract import CommandRequest, CommandResponse, GetLeadRequest, GetLeadResponse, Intent, Method
 from sales_crm_bridge.errors import BridgeError, EnvironmentFault, LedgerBusy, TenancyMoved
 from sales_crm_bridge.model import Owner
+from sales_crm_bridge.rpc.again import AGAIN_S, needs_a_person, open_us, wait_s
 from sales_crm_bridge.rpc.statuses import Refused, abort, refused_for
 from sales_crm_bridge.state import CommandState
 
@@ -29,17 +30,15 @@ if TYPE_CHECKING:
     from sales_crm_bridge.admission import Booker, Tenancy
     from sales_crm_bridge.observer import Observer
     from sales_crm_bridge.ports import Clock, Ledger
+    from sales_crm_bridge.rpc.again import Tenure
     from sales_crm_bridge.rpc.asking import Asker
     from sales_crm_bridge.rpc.identity import Caller, Doorkeeper
     from sales_crm_bridge.settings.calls import Rpc
-    from sales_crm_bridge.state import Command, Known
+    from sales_crm_bridge.state import Command, Known, Standing
 
     Context = grpc.aio.ServicerContext[bytes, Message]
 
 log = logging.getLogger(__name__)
-
-AGAIN_S = 1.0
-"""When a caller should come again who could not be served now."""
 
 SETTLE_LOOK_S = 0.2
 """Pause between two looks whether a lead's commands are carried out."""
@@ -52,7 +51,8 @@ _REASONED = (CommandState.PARKED, CommandState.REFUSED)
 class Counter:
     """Serves calls. ``renew`` makes ``tenancy`` know what is in force in the ledger now.
 
-    ``unseal`` opens an answer of the holder about a lead of a tenant; ``observer`` hears how each call ended.
+    ``unseal`` opens an answer of the holder about a lead of a tenant; ``tenure``: how leases are kept; ``observer`` hears how each
+    call ended.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Counter:
         tenancy: Callable[[], Tenancy],
         renew: Callable[[], Awaitable[None]],
         unseal: Callable[[str, bytes], bytes],
+        tenure: Tenure,
         observer: Observer,
     ) -> None:
         self._settings = settings
@@ -78,6 +79,7 @@ class Counter:
         self._tenancy = tenancy
         self._renew = renew
         self._unseal = unseal
+        self._tenure = tenure
         self._seats: Counts[str] = Counts()
         self._observer = observer
 
@@ -277,12 +279,13 @@ class Counter:
         await self._settled(conn, request.lead_id, until_us)
         answer = await self._asker.ask(conn, request.lead_id, until_us)
         if answer is None:
+            standing = await self._ledger.standing(conn)
             raise Refused(
                 grpc.StatusCode.UNAVAILABLE,
                 "rpc.no-answer",
                 "the lead could not be read in time",
-                facts=await self._connection(conn),
-                retry_s=AGAIN_S,
+                facts=_connection(standing),
+                retry_s=None if needs_a_person(standing) else self._wait_s(standing),
             )
         if not answer.code:
             return GetLeadResponse.FromString(self._unseal(tenant, answer.lead))
@@ -292,7 +295,9 @@ class Counter:
             raise Refused(grpc.StatusCode.NOT_FOUND, answer.code, said, facts=facts)
         if answer.code.endswith("unreadable"):
             raise Refused(grpc.StatusCode.INTERNAL, answer.code, answer.said)
-        raise Refused(grpc.StatusCode.UNAVAILABLE, answer.code, answer.said, retry_s=AGAIN_S)
+        known = answer.retry_at_us
+        retry_s = wait_s(known, now_us=self._clock.now_us()) if known else None
+        raise Refused(grpc.StatusCode.UNAVAILABLE, answer.code, answer.said, retry_s=retry_s)
 
     async def _settled(self, conn: int, lead_id: str, until_us: int) -> None:
         """Come back when no command of the lead is under way; one that waits for a person is not."""
@@ -301,18 +306,29 @@ class Counter:
             if all(command.state is CommandState.PARKED for command in open_):
                 return
             if self._clock.now_us() + SETTLE_LOOK_S * 1e6 >= until_us:
+                standing = await self._ledger.standing(conn)
+                tries_us = [command.not_before_us for command in open_ if command.state is not CommandState.PARKED]
                 raise Refused(
                     grpc.StatusCode.UNAVAILABLE,
                     "rpc.lead-under-way",
                     "a command of the lead is still being carried out",
-                    retry_s=AGAIN_S,
+                    facts=_connection(standing),
+                    retry_s=self._wait_s(standing, *tries_us),
                 )
             await self._clock.sleep(SETTLE_LOOK_S)
 
-    async def _connection(self, conn: int) -> Mapping[str, str]:
-        """How the connection is said to be: why there may be no answer."""
-        row = next((row for row in await self._ledger.connections() if row.conn == conn), None)
-        return {"connection_state": row.state, "connection_code": row.code} if row is not None else {}
+    def _wait_s(self, standing: Standing | None, *times_us: int) -> float:
+        """Seconds after which it makes sense to ask the account again, and not before the last of these times."""
+        now_us = self._clock.now_us()
+        known_us = open_us(standing, self._tenure, now_us) if standing is not None else 0
+        return wait_s(known_us, *times_us, now_us=now_us)
+
+
+def _connection(standing: Standing | None) -> Mapping[str, str]:
+    """How the connection is said to be: why there may be no answer."""
+    if standing is None:
+        return {}
+    return {"connection_state": standing.row.state, "connection_code": standing.row.code}
 
 
 def _other_words(command: Command, intent: Intent) -> bool:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from sales_crm_bridge.keeper import PROCESS
-from sales_crm_bridge.observe import age_s, holders_of, lease_name
+from sales_crm_bridge.observe import age_s, holders_of
 from sales_crm_bridge.policy import walks
+from sales_crm_bridge.state import lease_name
 from sales_crm_bridge.web.meter import PREFIX
 
 if TYPE_CHECKING:

@@ -38,6 +38,7 @@ async def test_a_connection_is_reported_whole() -> None:
             "at": at(17),
             "signed_in": True,
             "breaker": "half-open",
+            "breaker_until": "",
             "calls_today": 70,
             "calls_left": 930,
             "quota_until": "",

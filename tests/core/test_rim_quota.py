@@ -49,9 +49,11 @@ def test_the_reserve_is_for_commands_alone() -> None:
             with pytest.raises(QuotaExhausted):
                 await world.rim.converse(saying(get()), purpose=purpose)
         await world.rim.converse(saying(get()), purpose="check")
+        assert world.rim.state().quota_until_us == 0, "commands may go on"
         replies = await world.rim.converse(one_by_one(*(post() for _ in range(40))), purpose="push")
         assert [isinstance(reply, NoReply) for reply in replies] == [False] * 29 + [True] * 11
         assert len(world.far.seen) == 100
+        assert world.rim.state().quota_until_us == caught.value.retry_at_us
 
     play(scene, ok, per_day=100, reserve=30)
 

@@ -8,16 +8,19 @@ from sales_crm_bridge.state import (
     CommandState,
     Commit,
     DeadLetter,
+    Fence,
     Gap,
     Glance,
     InboxRow,
     Intake,
+    Lease,
     LetterCount,
     NewCommand,
     OutboxRow,
     Refusal,
     TenantRow,
     Waiting,
+    lease_name,
 )
 from tests.ledger.house import House
 
@@ -133,6 +136,28 @@ async def test_a_glance_is_the_newest_holders(house: House) -> None:
     await house.ledger.glance(fence, Glance(conn=conn, at_us=1, state=b"a"))
     await house.ledger.glance(fence, Glance(conn=conn, at_us=2, state=b"b"))
     assert (await house.ledger.census()).glances == {conn: Glance(conn=conn, at_us=2, state=b"b")}
+
+
+async def test_one_connection_is_looked_at_alone(house: House) -> None:
+    """With its own lease and glance, whatever others there are; none of a tenant that is out of force."""
+    conn, _ = await house.connection()
+    other = await house.ledger.tenant_accept(
+        TenantRow(tenant="b", text="", digest="", accepted_us=1, connection="side", adapter="memory", account="2")
+    )
+    standing = await house.ledger.standing(conn)
+    assert standing is not None
+    assert (standing.row.tenant, standing.lease, standing.glance) == ("acme", None, None)
+    held = [lease_name("acme", "main"), lease_name("b", "side")]
+    epochs = await house.ledger.leases_take(held, "p9", 0, 77)
+    for name, number, seen in zip(held, (conn, other), (b"a", b"b"), strict=True):
+        fence = Fence(lease=name, holder="p9", epoch=epochs[name])
+        await house.ledger.glance(fence, Glance(conn=number, at_us=1, state=seen))
+    standing = await house.ledger.standing(conn)
+    assert standing is not None
+    assert standing.lease == Lease(name=held[0], holder="p9", epoch=epochs[held[0]], until_us=77)
+    assert standing.glance == Glance(conn=conn, at_us=1, state=b"a")
+    await house.ledger.tenant_retire("acme", 5)
+    assert await house.ledger.standing(conn) is None
 
 
 async def test_each_process_tells_what_it_refuses_now(house: House) -> None:

@@ -40,6 +40,9 @@ async def test_an_inquiry_is_answered_by_the_holder_and_taken_once(house: House)
     taken = await ledger.answers_take(["p2/1", "p2/2"])
     assert {name: (one.lead, one.code) for name, one in taken.items()} == {"p2/1": (b"sealed\0", "")}
     assert await ledger.answers_take(["p2/1"]) == {}
+    await ledger.answer(fence, [Answer(id="p2/2", asker="p2", code="crm.busy", said="busy", retry_at_us=900)], 20)
+    taken = await ledger.answers_take(["p2/2"])
+    assert taken == {"p2/2": Answer(id="p2/2", asker="", code="crm.busy", said="busy", retry_at_us=900)}
 
 
 async def test_an_answer_of_a_past_lease_is_refused(house: House) -> None:

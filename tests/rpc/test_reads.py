@@ -102,7 +102,7 @@ async def test_no_answer_is_told_with_the_reason(shop: Shop) -> None:
         shop.portal.faults.add(Fault(FaultKind.STATUS, method="POST", path="*/batch/read", status=403, times=None))
         stuck = await refusal(client.get("L-1"))
         shop.portal.faults.clear()
-    assert (idle.status, idle.reason, idle.retry_s) == (grpc.StatusCode.UNAVAILABLE, "rpc.no-answer", 1.0)
+    assert (idle.status, idle.reason, idle.retry_s) == (grpc.StatusCode.UNAVAILABLE, "rpc.no-answer", 5.0)
     assert idle.facts == {"connection_state": "new", "connection_code": ""}
     assert (stuck.status, stuck.reason) == (grpc.StatusCode.UNAVAILABLE, "HTTP_403")
 
