@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CONNECTION_STATES = ("new", "ok", "quota", "paused", "unavailable", "stopped")
 BREAKER_STATES = ("closed", "half-open", "open")
 SHARED_LEASES = ("relay", "house")
+RETIRED, OTHER_CONNECTION = "retired", "other-connection"
+"""Why a connection is out of force: its tenant is retired, or has another connection now."""
 
 Sample = tuple[tuple[str, ...], float]
 
@@ -97,6 +99,7 @@ def of_census(census: Census, now_us: int) -> Iterator[Metric]:
     yield from _connections(census, holders, now_us)
     yield from _feeds(census, now_us)
     yield from _queues(census, now_us)
+    yield from _out_of_force(census, now_us)
     yield from _wrongs(census, now_us)
 
 
@@ -154,6 +157,34 @@ def _queues(census: Census, now_us: int) -> Iterator[Metric]:
         what = "Facts that Kafka has not acknowledged." if text else "Notices of webhooks that are not read back yet."
         yield _gauge(f"{name}_{text}".rstrip("_"), what, _ACCOUNT, numbers_of)
         yield _gauge(f"{name}_oldest_age_seconds", "Since when the oldest of them waits.", _ACCOUNT, ages)
+
+
+def _out_of_force(census: Census, now_us: int) -> Iterator[Metric]:
+    """Commands that nobody carries out, since their connection is out of force. ``status`` names them.
+
+    Not by tenant: there may be any number of retired ones, and a series for each would be kept for ever.
+    """
+    names: list[Sample] = []
+    states: list[Sample] = []
+    oldest: list[Sample] = []
+    for why in (RETIRED, OTHER_CONNECTION):
+        conns = [row.conn for row in census.left if (why == RETIRED) == bool(row.since_us)]
+        counts = [census.commands[conn] for conn in conns if conn in census.commands]
+        numbers = {
+            "waiting": sum(count.open - count.unknown for count in counts),
+            "unknown": sum(count.unknown for count in counts),
+            "parked": sum(count.parked for count in counts),
+        }
+        names.append(((why,), float(len(counts))))
+        states += [((why, state), float(number)) for state, number in numbers.items()]
+        since_us = min((count.oldest_us for count in counts if count.open), default=0)
+        oldest.append(((why,), age_s(since_us, now_us)))
+    text = "Connections out of force for which there are commands that are not final."
+    yield _gauge("out_of_force_connections", text, ("why",), names)
+    text = "Commands of connections out of force that are not final."
+    yield _gauge("out_of_force_commands", text, ("why", "state"), states)
+    text = "Since when the oldest open intent of them was uttered."
+    yield _gauge("out_of_force_oldest_age_seconds", text, ("why",), oldest)
 
 
 def _wrongs(census: Census, now_us: int) -> Iterator[Metric]:

@@ -72,7 +72,12 @@ BETA = ConnectionRow(conn=2, tenant="beta", name="side", adapter="rest", account
 
 CENSUS = Census(
     connections=[ACME, BETA],
-    left=[],
+    left=[
+        ConnectionRow(conn=11, tenant="gone", name="main", adapter="rest", account="8", since_us=ago(9000)),
+        ConnectionRow(conn=12, tenant="left", name="main", adapter="rest", account="9", since_us=ago(9500)),
+        ConnectionRow(conn=13, tenant="done", name="main", adapter="rest", account="10", since_us=ago(9600)),
+        ConnectionRow(conn=14, tenant="acme", name="old", adapter="rest", account="11"),
+    ],
     tenants=["acme", "beta", "gone"],
     leases=[
         Lease(name="connection/acme/main", holder="p1", epoch=1, until_us=ago(-10)),
@@ -83,7 +88,12 @@ CENSUS = Census(
         Lease(name="relay", holder="p2", epoch=1, until_us=ago(-10)),
         Lease(name="house", holder="p0", epoch=1, until_us=ago(1)),
     ],
-    commands={1: CommandCounts(conn=1, open=7, unknown=2, parked=3, oldest_us=ago(400))},
+    commands={
+        1: CommandCounts(conn=1, open=7, unknown=2, parked=3, oldest_us=ago(400)),
+        11: CommandCounts(conn=11, open=20, unknown=4, parked=1, oldest_us=ago(9100)),
+        12: CommandCounts(conn=12, open=30, unknown=5, parked=0, oldest_us=ago(9700)),
+        14: CommandCounts(conn=14, open=0, unknown=0, parked=6, oldest_us=0),
+    },
     outbox={1: Waiting(number=5, since_us=ago(30)), 2: Waiting(number=1, since_us=ago(60))},
     notices={2: Waiting(number=8, since_us=ago(12))},
     positions={

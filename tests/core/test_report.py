@@ -19,7 +19,7 @@ def at(second: int, minute: int = 13) -> str:
 async def test_a_connection_is_reported_whole() -> None:
     """State with code and remedy, holder, queues with their ages, the CRM as it was found, and where each feed stands."""
     told = await report(Counted(), NOW_US)
-    acme, beta = told["connections"]
+    acme, beta, *out_of_force = told["connections"]
     assert acme == {
         "tenant": "acme",
         "connection": "main",
@@ -58,6 +58,7 @@ async def test_a_connection_is_reported_whole() -> None:
         "dead_letters": 2,
         "gaps": 2,
     }
+    assert {one["state"] for one in out_of_force} == {"out-of-force"}
     assert beta == {
         "tenant": "beta",
         "connection": "side",
@@ -77,6 +78,21 @@ async def test_a_connection_is_reported_whole() -> None:
         "dead_letters": 0,
         "gaps": 0,
     }
+
+
+async def test_a_connection_out_of_force_is_reported_while_commands_wait() -> None:
+    """Each with its tenant's name, its commands, and what to do; one without any is not."""
+    told = (await report(Counted(), NOW_US))["connections"]
+    found = [one for one in told if one["state"] == "out-of-force"]
+    assert [
+        (one["tenant"], one["connection"], one["commands"]["open"], one["commands"]["parked"]) for one in found
+    ] == [
+        ("gone", "main", 20, 1),
+        ("left", "main", 30, 0),
+        ("acme", "old", 0, 6),
+    ]
+    assert {one["code"] for one in found} == {"connection.out-of-force"}
+    assert ["bring the tenant back" in one["remedy"] for one in found] == [True, True, False]
 
 
 async def test_what_needs_a_person_is_reported_with_its_remedy() -> None:

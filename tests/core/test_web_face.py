@@ -344,6 +344,15 @@ async def test_a_breaker_is_in_one_state(home: House) -> None:
         ("notices_oldest_age_seconds", {"tenant": "beta", "connection": "side"}, 12),
         ("gaps_open", {"tenant": "acme", "connection": "main", "feed": "intents"}, 2),
         ("gaps_oldest_age_seconds", {"tenant": "acme", "connection": "main", "feed": "intents"}, 800),
+        ("out_of_force_connections", {"why": "retired"}, 2),
+        ("out_of_force_connections", {"why": "other-connection"}, 1),
+        ("out_of_force_commands", {"why": "retired", "state": "waiting"}, 41),
+        ("out_of_force_commands", {"why": "retired", "state": "unknown"}, 9),
+        ("out_of_force_commands", {"why": "retired", "state": "parked"}, 1),
+        ("out_of_force_commands", {"why": "other-connection", "state": "waiting"}, 0),
+        ("out_of_force_commands", {"why": "other-connection", "state": "parked"}, 6),
+        ("out_of_force_oldest_age_seconds", {"why": "retired"}, 9700),
+        ("out_of_force_oldest_age_seconds", {"why": "other-connection"}, 0),
     ],
 )
 async def test_what_the_ledger_knows(home: House, name: str, labels: dict[str, str], value: float) -> None:
@@ -377,6 +386,18 @@ async def test_a_strangers_tenant_is_no_label(home: House) -> None:
         ("dead_letters", (("code", "push.auth"), ("tenant", "gone"))): 6,
     }
     assert "stranger" not in (await home.client.get("/metrics")).text
+
+
+async def test_connections_out_of_force_have_no_series_of_their_own(home: House) -> None:
+    """However many tenants are retired, what waits for them is counted under why it waits; `status` names them."""
+    home.away.answers["census"] = whole_census
+    samples = await scrape(home)
+    tenants = {dict(labels).get("tenant") for name, labels in samples if name != "dead_letters"} - {None, ""}
+    assert tenants == {"acme", "beta"}
+    assert {dict(labels)["connection"] for name, labels in samples if name == "commands"} == {"main", "side"}
+    found = [labels for name, labels in samples if name.startswith("out_of_force")]
+    assert {name for labels in found for name, _ in labels} == {"why", "state"}
+    assert {dict(labels)["why"] for labels in found} == {"retired", "other-connection"}
 
 
 async def test_deliveries_are_counted_by_the_connections_that_there_are(home: House) -> None:
