@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -106,6 +107,23 @@ def test_every_code_has_its_line_in_the_operations_page() -> None:
     assert len(used) > 60
     missing = sorted(code for code in used - FINDINGS.keys() if f"`{code}`" not in page)
     assert not missing
+
+
+def told_twice(page: str) -> list[str]:
+    """Give the words that begin more than one row of a table, as a merge of two texts leaves them."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
+        words = [
+            word for cell in re.findall(r"^\|([^|]*)\|", table, re.MULTILINE) for word in re.findall(r"`[^`]+`", cell)
+        ]
+        found += [word for word, times in Counter(words).items() if times > 1]
+    return found
+
+
+def test_a_word_is_explained_once_in_a_table() -> None:
+    """Who looks up a code, a metric or an event of the log finds one row, not an old one and a new one."""
+    assert told_twice((ROOT / "docs" / "operations.md").read_text(encoding="utf-8")) == []
+    assert told_twice("| code |\n|---|\n| `a`, `b` |\n| `b` |\n\n| `b` |\n") == ["`b`"]
 
 
 FORM = re.compile(r"[a-z][a-z0-9]*([.-][a-z0-9]+)+")
