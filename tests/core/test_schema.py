@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -13,6 +14,13 @@ from sales_crm_bridge import schema, tenants, yaml_places
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config" / "tenants" / "acme.yaml").read_text()
+DECLARED = (ROOT / "config" / "examples" / "bottlecrm.yaml").read_text()
+PAGE = (ROOT / "docs" / "declare-a-crm.md").read_text()
+DECLARATIONS = {
+    "bottlecrm": DECLARED,
+    **{path.stem: path.read_text() for path in sorted((ROOT / "tests" / "contract" / "declared").glob("*.yaml"))},
+    **{f"page, part {n}": text for n, text in enumerate(re.findall(r"```yaml\n(tenant: .*?)```", PAGE, re.DOTALL), 1)},
+}
 
 
 def is_valid(text: str) -> bool:
@@ -61,5 +69,35 @@ def test_schema_and_loader_refuse_the_same(old: str, new: str) -> None:
     assert old in EXAMPLE
     text = EXAMPLE.replace(old, new, 1)
     tenant, _ = tenants.parse(text.encode(), "acme.yaml", CATALOGUE, environ={"ACME_HUBSPOT_TOKEN": "x"})
+    assert tenant is None
+    assert not is_valid(text)
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_declared_crms_are_valid(name: str) -> None:
+    """What an integrator starts from has no mark in the editor: the example, the dialects, the page's files."""
+    assert is_valid(DECLARATIONS[name])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("means: duplicate", "means: dublicate"),
+        ("by: offset", "by: ofset"),
+        ("    read:\n", "    raed:\n"),
+        ("size: 500", "size: 0"),
+        ("scheme: hmac-sha256", "scheme: md5"),
+        ("{present: true}", "{presnt: true}"),
+        ("      id: id\n      modified", "      modified"),
+        ("records: duplicates", "recods: duplicates"),
+        ("method: PATCH", "method: PACTH"),
+        ("unit: s,", "unit: seconds,"),
+    ],
+)
+def test_schema_and_loader_refuse_the_same_in_a_declaration(old: str, new: str) -> None:
+    """The language of declared CRMs is in the schema, too, down to its last word."""
+    assert old in DECLARED
+    text = DECLARED.replace(old, new, 1)
+    tenant, _ = tenants.parse(text.encode(), "acme.yaml", CATALOGUE, secrets=False)
     assert tenant is None
     assert not is_valid(text)
