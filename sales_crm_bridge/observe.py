@@ -102,7 +102,7 @@ async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
     census = await ledger.census()
     holders = holders_of(census.leases, now_us)
     processes = sorted(name.removeprefix(PROCESS) for name in holders if name.startswith(PROCESS))
-    names = {row.conn: row for row in census.connections}
+    names = {row.conn: row for row in (*census.connections, *census.left)}
     waiting = [_out_of_force(row) for row in census.left if row.conn in census.commands]
     return {
         "at": iso(now_us),

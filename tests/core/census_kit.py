@@ -113,7 +113,7 @@ CENSUS = Census(
     gaps=[
         Gap(id="g1", conn=1, feed="intents", from_us=1, to_us=2, cause="retention", opened_us=ago(800)),
         Gap(id="g2", conn=1, feed="intents", from_us=3, to_us=4, cause="retention", opened_us=ago(100)),
-        Gap(id="g3", conn=99, feed="list", from_us=3, to_us=4, cause="of a tenant that is gone", opened_us=ago(100)),
+        Gap(id="g3", conn=13, feed="list", from_us=3, to_us=4, cause="of a tenant that is gone", opened_us=ago(100)),
     ],
     glances={1: Glance(conn=1, at_us=ago(3), state=observe.glance(RIM))},
     refusals=[

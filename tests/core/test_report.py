@@ -109,16 +109,20 @@ async def test_what_needs_a_person_is_reported_with_its_remedy() -> None:
     ]
     assert told["open_gaps"] == [
         {
-            "tenant": "acme",
+            "tenant": tenant,
             "connection": "main",
-            "feed": "intents",
+            "feed": feed,
             "since": since,
-            "cause": "retention",
+            "cause": cause,
             "code": "gap.open",
             "remedy": GAP_REMEDY,
         }
-        for since in (at(0, 0), at(40, 11))
-    ]
+        for tenant, feed, since, cause in (
+            ("acme", "intents", at(0, 0), "retention"),
+            ("acme", "intents", at(40, 11), "retention"),
+            ("done", "list", at(40, 11), "of a tenant that is gone"),
+        )
+    ], "as many as are counted, those of retired tenants too"
     assert told["refused"] == [
         {
             "process": "p1",
