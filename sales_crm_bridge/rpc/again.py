@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.observe import sight_of
+from sales_crm_bridge.push import KEY_NOT_KEPT
 from sales_crm_bridge.units import time_us
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ def open_us(standing: Standing, tenure: Tenure, now_us: int) -> int:
 
 
 def needs_a_person(standing: Standing | None) -> bool:
-    """Whether nobody knows when the account can be asked again: rights, consent or account are wrong."""
-    return standing is not None and standing.row.state == STOPPED
+    """Whether nobody knows when the account can be asked again: rights, consent or account are wrong.
+
+    An account whose CRM does not keep our key goes on all the same.
+    """
+    return standing is not None and standing.row.state == STOPPED and standing.row.code != KEY_NOT_KEPT
 
 
 def _crm_us(standing: Standing) -> int:

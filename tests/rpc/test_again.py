@@ -70,6 +70,8 @@ def test_nobody_knows_when_a_person_will_have_acted() -> None:
     assert not needs_a_person(standing())
     stopped = msgspec.structs.replace(ROW, state="stopped")
     assert needs_a_person(Standing(row=stopped, lease=LIVELY, glance=None))
+    at_work = msgspec.structs.replace(stopped, code="crm.key-not-kept")
+    assert not needs_a_person(Standing(row=at_work, lease=LIVELY, glance=None))
 
 
 def until_midnight_s(shop: Shop) -> float:
