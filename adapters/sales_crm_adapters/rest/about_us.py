@@ -18,10 +18,7 @@ class StaticToken(Part, frozen=True, kw_only=True):
 
 
 class Basic(Part, frozen=True, kw_only=True):
-    """HTTP's basic sign-in. Credentials: `{kind: basic, username: …, password: …}`.
-
-    Without `password` it is empty, for a CRM that takes its key as the user name.
-    """
+    """HTTP's basic sign-in. Credentials: `{kind: basic, username: …, password: …}`; without `password` it is empty."""
 
 
 class Grant(Part, frozen=True, kw_only=True):

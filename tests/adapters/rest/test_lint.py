@@ -417,5 +417,6 @@ def test_every_declared_option_is_explained() -> None:
     assert schema.count('"additionalProperties": false') > 20
     for name, part in REST.definitions().items():
         assert part.get("description"), name
+        assert "\n" not in part["description"], f"{name}: a page and an editor would show an indented block"
         for key, value in part.get("properties", {}).items():
             assert value.get("description") or "$ref" in json.dumps(value), f"{name}.{key}"
