@@ -59,7 +59,8 @@ def explain(console: Console, here: Stage) -> None:
     console.say(f"  intents: {contract.INTENT_TOPIC}, facts: {contract.FACT_TOPIC}")
     console.heading("Look at the bridge: in another terminal,")
     console.say(f"  sales-crm-bridge status --watch -c {config}")
-    console.say(f"  sales-crm-bridge check --online -c {config}")
+    console.say(f"  sales-crm-bridge gate --in-force -c {config}")
+    console.say(f"  sales-crm-bridge tenant list -c {config}")
     console.heading("Facts appear below as they come. Ctrl-C ends it, and everything in it.")
 
 

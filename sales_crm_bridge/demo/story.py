@@ -35,6 +35,7 @@ ASKED: tuple[tuple[Wish, int], ...] = (
 said twice, one that the CRM will refuse, and one that is none of the bridge's business."""
 
 PASSED_OVER = "passed over"
+OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,11 @@ async def _acts(console: Console, here: Stage) -> tuple[dict[str, str], list[str
     done = sum(outcome == DONE for outcome in outcomes.values())
     if here.writes != done:
         wrong.append(f"{done} intents took effect, and the bridge wrote {here.writes} times")
-    return {wish.message_id: outcomes.get(wish.message_id, PASSED_OVER) for wish, _ in ASKED}, wrong
+    became = {
+        wish.message_id: outcomes.get(wish.message_id, OPEN if wish.message_id in ours else PASSED_OVER)
+        for wish, _ in ASKED
+    }
+    return became, wrong
 
 
 _LEAD_INTENTS = (
@@ -165,7 +170,7 @@ def _became(ending: Ending, wish: Wish) -> str:
     outcome = ending.outcomes[wish.message_id]
     if outcome == PASSED_OVER:
         return f"{PASSED_OVER}: the Sales domain handles it"
-    return outcome if outcome == DONE else f"refused: {outcome}"
+    return outcome if outcome in (DONE, OPEN) else f"refused: {outcome}"
 
 
 def _short(lead: str, width: int = 13) -> str:
@@ -175,9 +180,9 @@ def _short(lead: str, width: int = 13) -> str:
 def _counts(here: Stage, ending: Ending, *, keep: bool) -> dict[str, object]:
     """The counts, for machines; with ``keep`` also where everything is."""
     view = here.view
-    tally = {"uttered": here.uttered, "done": 0, "refused": 0, "passed_over": 0}
+    tally = {"uttered": here.uttered, "done": 0, "refused": 0, "passed_over": 0, "open": 0}
     for outcome in ending.outcomes.values():
-        tally[{DONE: "done", PASSED_OVER: "passed_over"}.get(outcome, "refused")] += 1
+        tally[{DONE: "done", PASSED_OVER: "passed_over", OPEN: "open"}.get(outcome, "refused")] += 1
     places = {"hubspot": here.address, "token": here.token, "kafka": here.kafka.servers, "folder": str(here.folder)}
     return {
         "agree": not ending.wrong,

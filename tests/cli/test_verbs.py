@@ -18,7 +18,8 @@ from pathlib import Path
 import click
 import pytest
 
-from sales_crm_bridge import cli, operate
+from sales_crm_bridge import cli, operate, wiring
+from sales_crm_bridge.demo import stage
 from sales_crm_bridge.settings import PREFIX
 
 ROOT = Path(__file__).parents[2]
@@ -589,6 +590,27 @@ def test_the_demo_ends_in_agreement(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["answers_lost"] == 1
     assert done == {"create-1", "create-2", "revise-1", "qualify-1", "disqualify-2"}
     assert told["facts"]["crm_lead_removed"] == 2
+
+
+def test_the_demo_outlasts_whatever_a_lost_answer_costs(tmp_path: Path) -> None:
+    """Whichever intents went with the call whose answer is lost: that one of them took no effect is known while the demo waits."""
+    settings = stage.deployment(tmp_path, "http://127.0.0.1:1", "127.0.0.1:1", "token")
+    (tenant,) = operate.tenants_of(settings)
+    patience = wiring.patience_of(tenant, settings)
+    longest_us = patience.under_way_us + sum(patience.settle_us(times) + patience.retry_us(times) for times in range(3))
+    assert longest_us <= stage.LIMIT_S / 2 * 1e6
+
+
+def test_an_intent_without_an_outcome_is_not_called_passed_over(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A demo that did not see an intent of ours end says so, and ends with 1."""
+    monkeypatch.setattr(stage, "LIMIT_S", 0.0)
+    assert call("demo", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["intents"]["open"] > 0
+    assert told["intents"]["passed_over"] == 1
+    assert not told["agree"]
 
 
 def test_a_demo_that_goes_on_obeys_who_types_and_ends_by_ctrl_c() -> None:
