@@ -139,7 +139,7 @@ FINDINGS: dict[str, Explained] = {
     "tenant.no-folder": Explained("the tenants' folder is not there", "make it, or mend the setting `tenants`"),
     # --- mapping ---
     "mapping.unknown-field": Explained(
-        "the contract's lead has no such field", "use a field of the lead, or attributes.<name>"
+        "the contract's lead has no such field", "use a field of the lead, or custom_attributes.<name>"
     ),
     "mapping.not-mappable": Explained("the bridge owns this field of the lead", "remove it from the mapping"),
     "mapping.bad-status": Explained("not a lead status of the contract", "use one of the contract's statuses"),

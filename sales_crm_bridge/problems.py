@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Tag, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sales_crm_bridge.findings import FINDINGS, did_you_mean, finding
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _RANGE = ("greater_than", "less_than", "too_short", "too_long", "finite_number")
 _SEVERAL: Final = "several"
+_PARTS: Final = "<mapping>"
+_WORD: Final = "<word>"
+_KEY: Final = "[key]"
+"""What pydantic adds to a route that is about a mapping's key itself."""
 _SILENT = frozenset({"credentials", "ledger", "ledger_password", "hash_keys", "seal_key", "kafka"})
 
 
@@ -79,6 +83,15 @@ Instant = Annotated[
 """A point in time: RFC 3339 with a zone in a file, epoch microseconds in memory."""
 
 
+def part_or_word(value: object) -> str:
+    """Which of the two a value is judged as where a mapping or one word may stand: a text is no broken mapping, nor the reverse."""
+    return _WORD if isinstance(value, str) else _PARTS
+
+
+AsPart = Tag(_PARTS)
+AsWord = Tag(_WORD)
+
+
 def findings_of(error: ValidationError, model: type[BaseModel], locate: Locate) -> list[Finding]:
     """Every error as a finding; ``locate`` gives the place of a route (and whether the key itself is at fault)."""
     found: list[Finding] = []
@@ -107,7 +120,9 @@ def several(problems: Sequence[tuple[str, str, str]]) -> PydanticCustomError:
 
 
 def _finding(detail: ErrorDetails, model: type[BaseModel], locate: Locate) -> Finding:
-    route, kind = detail["loc"], detail["type"]
+    route, kind = tuple(step for step in detail["loc"] if step not in (_PARTS, _WORD)), detail["type"]
+    at_key = route[-1:] == (_KEY,)
+    route = route[:-1] if at_key else route
     name = str(route[-1]) if route else ""
     if route and isinstance(route[-1], int):
         name = f"entry {route[-1] + 1} of {route[-2]}"
@@ -118,7 +133,7 @@ def _finding(detail: ErrorDetails, model: type[BaseModel], locate: Locate) -> Fi
     if kind == "missing":
         message = f"the key {name!r} is missing"
         return finding("config.missing-key", message, locate(route[:-1], False), f"add {name!r}")  # noqa: FBT003
-    place = locate(route, False)  # noqa: FBT003
+    place = locate(route, at_key)
     if kind in FINDINGS:
         remedy = str(detail.get("ctx", {}).get("remedy", ""))
         return finding(kind, detail["msg"], place, remedy)
@@ -127,6 +142,7 @@ def _finding(detail: ErrorDetails, model: type[BaseModel], locate: Locate) -> Fi
         written = duration_text(written)
     shown = f" {written!r}" if isinstance(written, str | int | float) and not secret and len(str(written)) <= 40 else ""  # noqa: PLR2004
     subject = f"{name}:{shown}" if name else f"the file:{shown}"
+    subject = f"the key{shown}" if at_key else subject
     context = detail.get("ctx", {})
     if kind in ("literal_error", "enum"):
         return finding("config.bad-value", f"{subject} is not one of {context['expected']}", place)

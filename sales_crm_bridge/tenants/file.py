@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     StringConstraints,
@@ -21,7 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from sales_crm_bridge.mapping.scalars import text_of
-from sales_crm_bridge.problems import Instant, Seconds, Strict
+from sales_crm_bridge.problems import AsPart, AsWord, Instant, Seconds, Strict, part_or_word
 from sales_crm_bridge.secret_refs import REFERENCE_PATTERN, is_reference
 
 DAY_S = 86_400.0
@@ -195,6 +196,17 @@ class DeedPart(Exact):
     """The CRM field that takes the command's note."""
 
 
+def _either(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = schema.pop("oneOf")
+
+
+Deed = Annotated[
+    Annotated[DeedPart, AsPart] | Annotated[Literal["unsupported"], AsWord],
+    Discriminator(part_or_word),
+    Field(json_schema_extra=_either),
+]
+
+
 class PullPart(Exact):
     """How the CRM's changes are read."""
 
@@ -244,9 +256,9 @@ class TenantFile(Exact):
     """Sales field: where it lives in the CRM. `custom_attributes.<name>` for what the lead has no field for."""
     create: dict[CrmName, CrmValue] = Field(default_factory=dict)
     """CRM fields that get a fixed value when the bridge creates a record."""
-    qualify: DeedPart | Literal["unsupported"] = DeedPart()
+    qualify: Deed = DeedPart()
     """What `QualifyLeadRequested` does; `unsupported` refuses it."""
-    disqualify: DeedPart | Literal["unsupported"] = DeedPart()
+    disqualify: Deed = DeedPart()
     """What `DisqualifyLeadRequested` does, besides writing the reason where `disqualification_reason` lives."""
     pull: PullPart = PullPart()
     push: PushPart = PushPart()

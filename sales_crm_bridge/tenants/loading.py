@@ -76,7 +76,7 @@ def _files(folder: Path) -> list[Path] | None:
     try:
         if not folder.is_dir():
             return None
-        return sorted(path for path in folder.iterdir() if path.suffix in judging.SUFFIXES and path.is_file())
+        return sorted(path for path in folder.iterdir() if path.suffix in judging.SUFFIXES and _meant(path))
     except OSError as error:
         raise EnvironmentFault(
             "tenant.folder-unreadable",
@@ -84,6 +84,14 @@ def _files(folder: Path) -> list[Path] | None:
             place=str(folder),
             remedy="let this process read the folder; where too many files are open, raise the limit of them",
         ) from error
+
+
+def _meant(path: Path) -> bool:
+    """Whether it is a tenant's file, or what was to be one: a link that leads nowhere, say.
+
+    Editors leave such links while a file is open; their names begin with a dot.
+    """
+    return path.is_file() or not path.name.startswith(".")
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -69,6 +69,12 @@ def _prune(rest: dict[str, Any], route: Sequence[str | int], kind: str, broken: 
         elif section == "connection" and (kind == "extra_forbidden" or name in _OWN_DEFAULT):
             inside.pop(name, None)
             return
+        elif section == "conflicts" and name == "fields" and len(route) > 2 and isinstance(inside.get(name), dict):  # noqa: PLR2004
+            inside[name].pop(route[2], None)
+            return
+        elif section in ("conflicts", "create"):
+            inside.pop(name, None)
+            return
         elif section == "connection" and name == "account":
             inside[name] = _STAND_INS["connection"]["account"]
             return

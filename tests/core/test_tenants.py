@@ -211,6 +211,44 @@ def test_all_mistakes_are_told_at_once_and_nothing_else() -> None:
     assert [one.place for one in found] == sorted(one.place for one in found)
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("qualify: unsupportd", ["qualify: 'unsupportd' is not one of 'unsupported'"]),
+        ("qualify: {set: {a: [1]}}", ["not a single value"]),
+        ("qualify: {sett: {}, note: 3}", ["note: 3 is not text (quote it)", "unknown key 'sett'"]),
+        ("disqualify: null", ["disqualify: is not a mapping"]),
+        ("qualify: {set: {'': 1}}", ["the key '' must have at least 1 entries or characters"]),
+    ],
+)
+def test_where_a_word_or_a_mapping_may_stand_a_mistake_is_told_once_in_the_files_own_words(
+    written: str, told: list[str]
+) -> None:
+    """No finding of the form that was not meant, and no name that is none of the file's."""
+    _, found = read(f"{EXAMPLE}{written}\n")
+    assert sorted(one.message for one in found) == told
+    assert {one.place.line for one in found} == {line_of(f"{EXAMPLE}{written}\n", written)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "codes"),
+    [
+        (
+            "{default: crm, fields: {email",
+            "{default: none, fields: {emial",
+            {"config.bad-value", "mapping.unknown-field"},
+        ),
+        ("fields: {email: domain}", "fields: {phone: none, emial: crm}", {"config.bad-value", "mapping.unknown-field"}),
+        ("create: {lifecyclestage: lead}", "create: {a: [1], email: x}", {"config.bad-type", "mapping.two-writers"}),
+    ],
+)
+def test_a_broken_value_hides_no_other_mistake_of_its_part(old: str, new: str, codes: set[str]) -> None:
+    """What can be judged without it is judged, so that the integrator needs no second round."""
+    assert old in EXAMPLE
+    _, found = read(EXAMPLE.replace(old, new))
+    assert {one.code for one in found} == codes
+
+
 def spots(value: Any) -> list[tuple[Any, Any]]:
     """Every container of a file's values with each of its keys or indexes."""
     if not isinstance(value, dict | list):
@@ -257,10 +295,18 @@ def test_one_bad_file_does_not_hide_the_others(tmp_path: Path) -> None:
     write(tmp_path, "acme", EXAMPLE)
     write(tmp_path, "broken", "tenant: [")
     (tmp_path / "unreadable.yaml").symlink_to("/proc/self/mem")
+    (tmp_path / "nowhere.yaml").symlink_to(tmp_path / "gone")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / ".#acme.yaml").symlink_to("somebody@desk.1:2")  # how an editor marks a file that is open
     loaded = tenants.load(tmp_path, CATALOGUE, environ=ENVIRON)
     assert set(loaded.tenants) == {"acme"}
     codes = [(Path(one.place.file).name, one.code) for one in loaded.findings]
-    assert codes == [("broken.yaml", "yaml.syntax"), ("unreadable.yaml", "yaml.unreadable")]
+    assert codes == [
+        ("broken.yaml", "yaml.syntax"),
+        ("folder.yaml", "yaml.unreadable"),
+        ("nowhere.yaml", "yaml.unreadable"),
+        ("unreadable.yaml", "yaml.unreadable"),
+    ]
 
 
 def test_a_new_tenant_may_not_claim_what_intake_has_passed_over(tmp_path: Path) -> None:
