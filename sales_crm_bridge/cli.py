@@ -312,8 +312,9 @@ def rewind(*, config: Path | None, secrets: Path | None, to: str, yes: bool, as_
     settings = _settings(config, secrets)
     try:
         to_us = time_us(to)
-    except ValueError as error:
-        raise click.BadParameter(f"{to!r}: {error}", param_hint="--to") from None
+    except ValueError:
+        said = f"{to!r} is no RFC 3339 time with a zone, such as 2026-11-01T00:00:00Z"
+        raise click.BadParameter(said, param_hint="--to") from None
     if not yes:
         _agreed(f"Read every intent since {to} again?")
 

@@ -91,7 +91,9 @@ def _late(one: Outline, before: Outline | None, passed_us: int, rewound_us: int 
         again = rewound_us is not None and span.owner is Owner.CRM and span.from_us >= rewound_us
         if span.from_us <= passed_us and span.owner is not owner and not again:
             said = f"{time_text(span.from_us)} is past: intake has gone by to {time_text(passed_us)}"
-            found.append(finding("tenant.leads-past", said, one.place("leads", str(index), "from")))
+            # A rewind takes what was passed over; what was taken is carried out, and cannot be taken back.
+            remedy = "append a later time" if span.owner is Owner.DOMAIN else ""
+            found.append(finding("tenant.leads-past", said, one.place("leads", str(index), "from"), remedy))
         owner = span.owner
     return found
 

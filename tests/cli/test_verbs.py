@@ -557,6 +557,7 @@ def test_a_rewind_accepts_the_entry_that_came_too_late(deployment: Path, capsys:
     assert call("tenant", "list", "-c", str(deployment), "--json") == 0
     assert [one["tenant"] for one in json.loads(capsys.readouterr().out)] == ["acme"]
     assert call("rewind", "-c", str(deployment), "--to", "yesterday", "--yes") == 2
+    assert "RFC 3339" in capsys.readouterr().err
     assert call("rewind", "-c", str(deployment), "--to", "2001-01-01T00:00:00Z", "--yes") == 2
     assert "intake.rewind-range" in capsys.readouterr().err
     deployment.write_text(json.dumps({**json.loads(deployment.read_text()), "retention": {"inbox": "forever"}}))

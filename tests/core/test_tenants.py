@@ -528,6 +528,22 @@ def test_what_was_accepted_may_not_change(tmp_path: Path, old: str, new: str, co
     assert not loaded.tenants
 
 
+@pytest.mark.parametrize(("first", "then", "rewinds"), [("domain", "crm", True), ("crm", "domain", False)])
+def test_a_rewind_is_proposed_only_where_it_can_help(tmp_path: Path, first: str, then: str, rewinds: bool) -> None:
+    """It reads what was passed over; what the bridge has taken cannot become the domain's."""
+    start, end = EXAMPLE.index("  - {owner: domain"), EXAMPLE.index("connection:")
+    owners = ["crm"] if first == "crm" else ["crm", "domain"]
+    accepted = [f"  - {{owner: {owner}, from: 202{number}-01-01T00:00:00Z}}" for number, owner in enumerate(owners)]
+    text = "\n".join((EXAMPLE[:start].rstrip(), *accepted, EXAMPLE[end:]))
+    past = text.replace("connection:", f"  - {{owner: {then}, from: 2026-02-01T00:00:00Z}}\nconnection:", 1)
+    write(tmp_path, "acme", past)
+    loaded = tenants.load(
+        tmp_path, CATALOGUE, previous={"acme": good(text).outline}, passed_us=1_790_000_000_000_000, environ=ENVIRON
+    )
+    (one,) = loaded.findings
+    assert (one.code, "rewind" in one.remedy) == ("tenant.leads-past", rewinds)
+
+
 def test_an_entry_in_the_future_may_be_appended(tmp_path: Path) -> None:
     """Handing the leads back is a new entry with a time to come."""
     text = EXAMPLE.replace(
