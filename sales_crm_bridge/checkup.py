@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.settings import Reading, Settings
     from sales_crm_bridge.tenants import Tenant
 
+UNREADABLE = "tenant.folder-unreadable"
 UNVERIFIED = "not verified: the CRM is not asked whose account it is (a declared one: `check.account`)"
 
 
@@ -57,12 +58,12 @@ class CheckReport:
 
     @property
     def exit_code(self) -> int:
-        """2: something is to be mended in files or at a CRM; 3: only Kafka or the ledger is not as needed; 1: a CRM is away."""
+        """2: something is to be mended in files or at a CRM; 3: only Kafka, the ledger or the machine; 1: a CRM is away."""
         return one_exit_code(
             EXIT_RUNTIME
             if one in self.passing
             else EXIT_ENVIRONMENT
-            if one.code.startswith(("kafka.", "ledger."))
+            if one.code.startswith(("kafka.", "ledger.")) or one.code == UNREADABLE
             else EXIT_CONFIG
             for one in self.findings
         )
@@ -90,9 +91,14 @@ def check_files(reading: Reading) -> CheckReport:
     """Everything that can be said without leaving the machine: of the settings as they were read, and of the tenants' files."""
     findings = [*reading.findings, *operate.unfit(reading.settings, reading.place, reading.broken)]
     folder = Path(reading.settings.tenants.folder)
-    if not folder.is_dir() and touches(("tenants", "folder"), reading.broken):
+    try:
+        loaded = tenant_files.load(folder, wiring.catalogue())
+    except EnvironmentFault as fault:
+        return CheckReport(findings=(*findings, fault.finding(str(folder))), tenants=())
+    if touches(("tenants", "folder"), reading.broken) and any(
+        one.code == "tenant.no-folder" for one in loaded.findings
+    ):
         return CheckReport(findings=tuple(findings), tenants=())  # nobody knows where they are
-    loaded = tenant_files.load(folder, wiring.catalogue())
     findings += loaded.findings
     if not loaded.tenants and not loaded.findings:
         findings.append(operate.no_tenant(str(folder), None))
@@ -116,7 +122,7 @@ async def check_online(settings: Settings, offline: CheckReport) -> CheckReport:
             stack.push_async_callback(ledger.close)
         except EnvironmentFault as fault:
             findings.append(fault.finding("ledger"))
-        if ledger is not None:
+        if ledger is not None and all(one.code != UNREADABLE for one in offline.findings):
             findings += await _against_ledger(settings, ledger, offline.findings)
         for tenant in offline.loaded:
             lines, found = await _check_tenant(settings, tenant, ledger)

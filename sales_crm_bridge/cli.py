@@ -82,7 +82,10 @@ def cli() -> None:
 
 
 def _config(config: Path | None) -> Path | None:
-    return DEFAULT_CONFIG if config is None and DEFAULT_CONFIG.is_file() else config
+    try:
+        return DEFAULT_CONFIG if config is None and DEFAULT_CONFIG.is_file() else config
+    except OSError:  # nobody may look: who reads it says so
+        return DEFAULT_CONFIG
 
 
 NO_LEDGERS = ("hash_keys", "kafka", "seal_key", "telemetry")

@@ -12,7 +12,7 @@ import msgspec
 
 from sales_crm_bridge import contract, tenants
 from sales_crm_bridge.admission import Tenancy
-from sales_crm_bridge.errors import Finding, Place
+from sales_crm_bridge.errors import EnvironmentFault, Finding, Place
 from sales_crm_bridge.findings import finding
 from sales_crm_bridge.state import Refusal, TenantRow, lease_name
 from sales_crm_bridge.units import time_text
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     Hire = Callable[[Tenant, int, Fence, Callable[[Fence], bool]], Awaitable[Worker]]
 
 log = logging.getLogger(__name__)
+
+_UNREAD = object()
+"""The stamp of a folder that could not be read: no other equals it."""
 
 
 class Roster:
@@ -106,14 +109,20 @@ class Roster:
 
         A file with findings is refused whole: they are logged, and the version accepted before stays in force. A tenant whose file
         is gone stays in force too, until it is retired. A file that is refused for a secret that is not there is taken up when the
-        secret is.
+        secret is. When the folder cannot be read, what the ledger has is in force: a process that has only begun goes by that, and
+        tells it as a finding; to one that goes on, and where the ledger has nothing, it is an ``EnvironmentFault``.
         """
         async with self._turn:
             changed, self._changed = self._changed | await self._take_up(), set()
             return changed
 
     async def _take_up(self) -> set[str]:
-        stamp = tenants.stamp(self._folder)
+        try:
+            stamp = tenants.stamp(self._folder)
+        except EnvironmentFault as fault:
+            if await self._recall(fault):
+                raise
+            return {_lease(tenant) for tenant in self._tenants.values()}
         # The number before the rows: rows that are newer than it cost another look, older ones would be taken for what is in force.
         number = await self._ledger.tenancy()
         rows = {row.tenant: row for row in await self._ledger.tenants()}
@@ -143,13 +152,25 @@ class Roster:
         self._stamp, self._rows, self._tenants, self._number = stamp, rows, now, number
         self._retired = {name: outline.ownership for name, outline in judged.retired.items() if name not in now}
         self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}
-        changed = [
-            tenant
-            for name in sorted({*before, *now})
-            for tenant in (before.get(name), now.get(name))
-            if tenant is not None and (name not in before or name not in now or before[name].digest != now[name].digest)
-        ]
-        return {_lease(tenant) for tenant in changed}
+        return _differ(before, now)
+
+    async def _recall(self, fault: EnvironmentFault) -> bool:
+        """Go by what the ledger has, since the files cannot be read; whether this process had begun already.
+
+        Raises ``fault`` if the ledger has nothing: then nobody knows of any tenant.
+        """
+        number = await self._ledger.tenancy()
+        rows = {row.tenant: row for row in await self._ledger.tenants()}
+        if not rows:
+            raise fault
+        begun, before = self.loaded, self._tenants
+        if not begun:
+            await self._tell((fault.finding(str(self._folder)),), self._clock.now_us())
+        self._stamp, self._rows, self._number = _UNREAD, rows, number
+        self._tenants = _in_force(rows, self._catalogue)
+        self._retired = {name: one.ownership for name, one in _retired(rows.values(), self._catalogue).items()}
+        self._changed |= _differ(before, self._tenants) if begun else set()
+        return begun
 
     async def _tell(self, findings: Sequence[Finding], now_us: int) -> None:
         for one in findings:
@@ -194,7 +215,7 @@ async def judge(
 
     ``rewound_us``: from when on intake is about to read again (None: it is not).
     """
-    previous = {name: tenants.reaccept(row.text, name, catalogue) for name, row in rows.items() if not row.retired_us}
+    previous = _in_force(rows, catalogue)
     retired = _retired(rows.values(), catalogue)
     # Once intake has read anything, a tenant that is new here cannot have owned the past: its intents were passed over.
     begun = await ledger.places(contract.INTENT_TOPIC)
@@ -237,6 +258,20 @@ def owners(rows: Iterable[TenantRow], catalogue: Catalogue) -> list[Ownership]:
     known = list(rows)
     in_force = [tenants.reaccept(row.text, row.tenant, catalogue).ownership for row in known if not row.retired_us]
     return [*in_force, *(outline.ownership for outline in _retired(known, catalogue).values())]
+
+
+def _differ(before: Mapping[str, Tenant], now: Mapping[str, Tenant]) -> set[str]:
+    """The leases of tenants that changed, came or went."""
+    return {
+        _lease(tenant)
+        for name in sorted({*before, *now})
+        for tenant in (before.get(name), now.get(name))
+        if tenant is not None and (name not in before or name not in now or before[name].digest != now[name].digest)
+    }
+
+
+def _in_force(rows: Mapping[str, TenantRow], catalogue: Catalogue) -> dict[str, Tenant]:
+    return {name: tenants.reaccept(row.text, name, catalogue) for name, row in rows.items() if not row.retired_us}
 
 
 def _retired(rows: Iterable[TenantRow], catalogue: Catalogue) -> dict[str, Outline]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -272,6 +273,38 @@ def test_a_broken_settings_file_hides_no_problem_of_a_tenant(
     assert call("check", "-c", str(deployment), "--json") == 2
     codes = [one["code"] for one in json.loads(capsys.readouterr().out)["findings"]]
     assert codes == ["config.unknown-key", *["config.missing-key"] * 3, "config.unknown-crm"]
+
+
+def test_a_folder_that_cannot_be_read_hides_no_problem_of_the_settings(
+    deployment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a finding beside the others, for machines too; by itself a matter of the machine."""
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert call("check", "--json", "-c", str(deployment)) == 3
+    assert [one["code"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["tenant.folder-unreadable"]
+    deployment.write_text(json.dumps({**json.loads(deployment.read_text()), "tennants": {}}))
+    assert call("check", "--json", "-c", str(deployment)) == 2
+    found = {one["code"] for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert found == {"tenant.folder-unreadable", "config.unknown-key"}
+
+
+def test_settings_that_nobody_may_look_for_are_a_finding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A `config` folder that cannot be entered is the machine's or the deployer's mistake, no bug of ours."""
+    (tmp_path / "config" / "bridge.yaml").mkdir(parents=True)  # there, and no file that could be read
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(_path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert call("status") == 2
+    assert "[yaml.unreadable] config/bridge.yaml" in capsys.readouterr().err
 
 
 def test_the_gate_in_force_is_the_running_bridges_and_not_the_files(

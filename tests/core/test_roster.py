@@ -291,6 +291,34 @@ async def test_a_new_tenant_may_not_own_a_past_that_intake_has_gone_by(tmp_path:
     await ledger.close()
 
 
+async def test_behind_a_folder_that_cannot_be_read_the_ledger_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenant that is retired meanwhile is out of force here too; where the ledger has nothing, nobody begins."""
+    ledger = await open_ledger("sqlite://:memory:")
+    home = roster(tmp_path, ledger)
+    (tmp_path / "acme.yaml").write_text(EXAMPLE)
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(EnvironmentFault):
+            await home.refresh()
+        assert not home.loaded
+    await home.refresh()
+    await ledger.tenant_retire("acme", NOW_US)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(EnvironmentFault):
+            await home.refresh()
+        assert home.tenants() == {}
+        assert home.tenancy().ownership["acme"].retired_us == NOW_US
+    assert await home.refresh() == {"connection/acme/hubspot"}
+    await ledger.close()
+
+
 @pytest.mark.parametrize(
     ("step", "number", "why"),
     [
@@ -302,9 +330,12 @@ async def test_a_new_tenant_may_not_own_a_past_that_intake_has_gone_by(tmp_path:
 async def test_a_folder_that_cannot_be_read_is_a_matter_of_the_environment(
     step: str, number: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is neither empty nor gone: nothing changes, the fault says what and where, and the next look finds it again."""
+    """It is neither empty nor gone: nothing changes, the fault says what and where, and the next look finds it again.
+
+    A process that begins meanwhile goes by what was accepted (rule 17).
+    """
     ledger = await open_ledger("sqlite://:memory:")
-    home = roster(tmp_path, ledger)
+    home, late = roster(tmp_path, ledger), roster(tmp_path, ledger)
     (tmp_path / "acme.yaml").write_text(EXAMPLE)
     await home.refresh()
 
@@ -317,6 +348,11 @@ async def test_a_folder_that_cannot_be_read_is_a_matter_of_the_environment(
             await home.refresh()
         with pytest.raises(EnvironmentFault, match=why):
             tenants.load(tmp_path, CATALOGUE)
+        assert await late.refresh() == {"connection/acme/hubspot"}
+        assert [one.code for one in late.findings] == ["tenant.folder-unreadable"]
+        assert (set(late.tenants()), late.loaded) == ({"acme"}, True)
+    assert await late.refresh() == set()
+    assert late.findings == ()
     assert (told.value.code, told.value.place) == ("tenant.folder-unreadable", str(tmp_path))
     assert told.value.remedy
     assert set(home.tenants()) == {"acme"}
