@@ -109,8 +109,8 @@ class Roster:
 
         A file with findings is refused whole: they are logged, and the version accepted before stays in force. A tenant whose file
         is gone stays in force too, until it is retired. A file that is refused for a secret that is not there is taken up when the
-        secret is. When the folder cannot be read, what the ledger has is in force: a process that has only begun goes by that, and
-        tells it as a finding; to one that goes on, and where the ledger has nothing, it is an ``EnvironmentFault``.
+        secret is. A folder that cannot be read is a finding, and what the ledger has is in force; where it has nothing,
+        ``EnvironmentFault``.
         """
         async with self._turn:
             changed, self._changed = self._changed | await self._take_up(), set()
@@ -120,9 +120,7 @@ class Roster:
         try:
             stamp = tenants.stamp(self._folder)
         except EnvironmentFault as fault:
-            if await self._recall(fault):
-                raise
-            return {_lease(tenant) for tenant in self._tenants.values()}
+            return await self._recall(fault)
         # The number before the rows: rows that are newer than it cost another look, older ones would be taken for what is in force.
         number = await self._ledger.tenancy()
         rows = {row.tenant: row for row in await self._ledger.tenants()}
@@ -154,28 +152,28 @@ class Roster:
         self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}
         return _differ(before, now)
 
-    async def _recall(self, fault: EnvironmentFault) -> bool:
-        """Go by what the ledger has, since the files cannot be read; whether this process had begun already.
+    async def _recall(self, fault: EnvironmentFault) -> set[str]:
+        """Go by what the ledger has, since the files cannot be read.
 
-        Raises ``fault`` if the ledger has nothing: then nobody knows of any tenant.
+        Raises ``fault`` if it has nothing: then nobody knows of any tenant.
         """
         number = await self._ledger.tenancy()
         rows = {row.tenant: row for row in await self._ledger.tenants()}
         if not rows:
             raise fault
-        begun, before = self.loaded, self._tenants
-        if not begun:
-            await self._tell((fault.finding(str(self._folder)),), self._clock.now_us())
+        await self._tell((fault.finding(str(self._folder)),), self._clock.now_us())
+        before = self._tenants
         self._stamp, self._rows, self._number = _UNREAD, rows, number
         self._tenants = _in_force(rows, self._catalogue)
         self._retired = {name: one.ownership for name, one in _retired(rows.values(), self._catalogue).items()}
-        self._changed |= _differ(before, self._tenants) if begun else set()
-        return begun
+        return _differ(before, self._tenants)
 
     async def _tell(self, findings: Sequence[Finding], now_us: int) -> None:
         for one in findings:
             if one not in self.findings:
-                extra = {"event": "tenant.refused", "code": one.code, "tenant": Path(one.place.file).stem}
+                file = Path(one.place.file)
+                extra = {"event": "tenant.refused", "code": one.code}
+                extra |= {"tenant": file.stem} if file.suffix in tenants.SUFFIXES else {}  # else it is about the folder
                 log.error("%s", one, extra=extra)
         if self._holder and tuple(findings) != self.findings:
             since_us = {one: self._refused_us.get(one, now_us) for one in findings}

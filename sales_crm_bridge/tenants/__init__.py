@@ -3,7 +3,7 @@
 from sales_crm_bridge.tenants.comparing import compare
 from sales_crm_bridge.tenants.connecting import Catalogue
 from sales_crm_bridge.tenants.file import TenantFile
-from sales_crm_bridge.tenants.judging import way_back
+from sales_crm_bridge.tenants.judging import SUFFIXES, way_back
 from sales_crm_bridge.tenants.loading import Loaded, load, parse, reaccept, recall, secrets_of, stamp
 from sales_crm_bridge.tenants.values import (
     ConflictRule,
@@ -17,6 +17,7 @@ from sales_crm_bridge.tenants.values import (
 )
 
 __all__ = [
+    "SUFFIXES",
     "Catalogue",
     "ConflictRule",
     "Conflicts",

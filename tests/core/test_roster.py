@@ -311,11 +311,11 @@ async def test_behind_a_folder_that_cannot_be_read_the_ledger_is_followed(
     await ledger.tenant_retire("acme", NOW_US)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "iterdir", refuse)
-        with pytest.raises(EnvironmentFault):
-            await home.refresh()
+        await home.renew()  # what intake and calls go by
         assert home.tenants() == {}
         assert home.tenancy().ownership["acme"].retired_us == NOW_US
-    assert await home.refresh() == {"connection/acme/hubspot"}
+        assert home.tenancy().number == await ledger.tenancy()
+        assert await home.refresh() == {"connection/acme/hubspot"}
     await ledger.close()
 
 
@@ -330,7 +330,7 @@ async def test_behind_a_folder_that_cannot_be_read_the_ledger_is_followed(
 async def test_a_folder_that_cannot_be_read_is_a_matter_of_the_environment(
     step: str, number: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is neither empty nor gone: nothing changes, the fault says what and where, and the next look finds it again.
+    """It is neither empty nor gone: nothing changes, a finding says what and where, and the next look finds it again.
 
     A process that begins meanwhile goes by what was accepted (rule 17).
     """
@@ -344,8 +344,8 @@ async def test_a_folder_that_cannot_be_read_is_a_matter_of_the_environment(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, step, refuse)
-        with pytest.raises(EnvironmentFault, match=why) as told:
-            await home.refresh()
+        assert await home.refresh() == await home.refresh() == set()
+        (said,) = home.findings
         with pytest.raises(EnvironmentFault, match=why):
             tenants.load(tmp_path, CATALOGUE)
         assert await late.refresh() == {"connection/acme/hubspot"}
@@ -353,9 +353,11 @@ async def test_a_folder_that_cannot_be_read_is_a_matter_of_the_environment(
         assert (set(late.tenants()), late.loaded) == ({"acme"}, True)
     assert await late.refresh() == set()
     assert late.findings == ()
-    assert (told.value.code, told.value.place) == ("tenant.folder-unreadable", str(tmp_path))
-    assert told.value.remedy
+    assert (said.code, said.place.file) == ("tenant.folder-unreadable", str(tmp_path))
+    assert why in said.message
+    assert said.remedy
     assert set(home.tenants()) == {"acme"}
+    assert await home.refresh() == set()
     assert home.findings == ()
     (tmp_path / "acme.yaml").write_text(EXAMPLE.replace("every: 30s", "every: 20s"))
     assert await home.refresh() == {"connection/acme/hubspot"}

@@ -333,7 +333,7 @@ def test_a_folder_that_cannot_be_read_for_a_while_ends_nothing(
     told, taken_up = play(tmp_path, story)
     assert told.done == {"m-1": 1}
     assert taken_up
-    codes = {vars(one)["code"] for one in caplog.records if getattr(one, "event", "") == "tenant.not-read"}
+    codes = {vars(one)["code"] for one in caplog.records if getattr(one, "event", "") == "tenant.refused"}
     assert codes == {"tenant.folder-unreadable"}
 
 
