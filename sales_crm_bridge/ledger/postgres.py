@@ -230,9 +230,9 @@ class PostgresDriver:
     def _unreachable(self, error: psycopg.Error) -> EnvironmentFault:
         fault = EnvironmentFault(
             "ledger.unreachable",
-            f"PostgreSQL does not answer ({type(error).__name__})",
+            f"PostgreSQL does not answer, or does not let us in ({type(error).__name__})",
             place=self._place,
-            remedy="see that the server runs, and that address, user, password and pg_hba.conf let this process in",
+            remedy="see that the server runs and has the database, and that address, user, password and pg_hba.conf let us in",
         )
         fault.__cause__ = error
         return fault

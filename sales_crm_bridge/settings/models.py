@@ -409,7 +409,8 @@ class Settings(BaseSettings):
     schema_registry: SchemaRegistry = SchemaRegistry()
     hash_keys: tuple[Key, ...] = Field(default=(), max_length=8)
     """Keys of the hashes that stand for field values in the ledger: the first is used, the others still recognise. Put a new
-    key in front to rotate; drop the last one when `status` shows no hash under it. At least 16 characters each."""
+    key in front to rotate; drop the last one when every account has been audited since (`pull.audit_every`). At least 16
+    characters each."""
     seal_key: Key | None = None
     """Key that seals what a sign-in must keep (a rotated refresh token). At least 16 characters."""
     service: Service = Service()

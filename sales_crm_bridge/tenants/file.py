@@ -115,7 +115,7 @@ class ConnectionPart(Exact):
     """The tenant's account at one CRM."""
 
     adapter: str
-    """Which CRM: a name from the catalogue (`sales-crm-bridge check` lists them)."""
+    """Which CRM: a name from the catalogue; see the page of the CRMs."""
     name: str = Field(default="", pattern=r"^$|" + ID_PATTERN)
     """What facts and logs call the connection; without it, the adapter's name. A new account needs a new name."""
     address: str = ""

@@ -118,6 +118,16 @@ async def test_a_server_that_stays_away_is_an_environment_fault() -> None:
     assert "s3cret" not in f"{fault.value!s} {fault.value!r} {fault.value.__cause__!r}"
 
 
+async def test_a_server_that_answers_and_refuses_is_not_said_to_be_silent(postgres_dsn: str) -> None:
+    """A database that there is not: the operator is told to look for it, too."""
+    address = urlsplit(postgres_dsn)._replace(path="/no_such_database", query="").geturl()
+    with pytest.raises(EnvironmentFault) as fault:
+        await open_ledger(address, away_s=0.0)
+    assert fault.value.code == "ledger.unreachable"
+    assert "does not let us in" in fault.value.message
+    assert "has the database" in fault.value.remedy
+
+
 async def test_a_takeover_waits_for_the_step_in_its_middle(ledger: SqlLedger, postgres_dsn: str) -> None:
     """While a fenced step is being taken nobody gets its lease; the step that comes after the takeover writes nothing."""
     house = House(ledger)
