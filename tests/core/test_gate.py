@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -116,3 +119,17 @@ def test_the_decision_table_has_no_holes_and_says_what_the_gate_does(owners: lis
         at_us = row.from_us if row.from_us is not None else (row.until_us or 1) - 1
         ours = isinstance(gate.decide({"acme": ownership}, "acme", "CreateLeadRequested", at_us), Ours)
         assert ours is (row.owner is Owner.CRM)
+
+
+def test_what_the_contracts_page_tells_domain_teams_is_so() -> None:
+    """The snippet runs and decides, and the JSON has the form of what `gate --json` prints."""
+    page = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
+    section = page.partition("## The other half of the gate")[2].partition("\n## ")[0]
+    shown, snippet = re.findall(r"```(?:json|python)\n(.*?)```", section, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(snippet, names)  # noqa: S102 - our own page
+    assert names["handled_by_the_domain"] is False
+    printed = gate.gate_json(names["tenants"].values())
+    told = json.loads(shown)
+    assert set(told["intents"]) - {"…"} <= set(cast("list[str]", printed["intents"]))
+    assert told | {"intents": printed["intents"]} == printed
