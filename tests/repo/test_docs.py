@@ -39,20 +39,6 @@ def test_links_within_the_repository_resolve(page: Path) -> None:
     assert not missing
 
 
-def test_no_table_of_the_operations_page_says_a_thing_twice() -> None:
-    """Two rows about one state, metric or code contradict each other, sooner or later."""
-    doubled, seen = [], set[str]()
-    for line in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").splitlines():
-        if not line.startswith("| "):
-            seen = set()
-            continue
-        first = line.split(" | ")[0]
-        if first in seen:
-            doubled.append(first)
-        seen.add(first)
-    assert not doubled
-
-
 TOP = frozenset({".ci", *(entry.name for entry in ROOT.iterdir() if not entry.name.startswith("."))})
 FENCE = re.compile(r"^(`{3,}|~{3,}).*?^\1", re.DOTALL | re.MULTILINE)
 PATH = re.compile(r"`([\w.-]+/[\w.<>*/-]*)`")
