@@ -316,7 +316,7 @@ def _dead_letter(desk: Desk, command: Command, step: Refuse, now_us: int) -> Dea
         lead_id=command.lead_id,
         code=f"push.{step.category.value.replace('_', '-')}",
         message=f"{command.operation.value} was refused: {step.code}{fields}{other}",
-        remedy="see docs/operations.md under this code; mend the cause, then redrive the command",
+        remedy="see docs/operations.md under this code; mend the cause, then `deadletters redrive` it",
         key=f"{command.tenant}/{command.lead_id}".encode(),
         payload=command.payload,
         headers=b"",

@@ -72,6 +72,10 @@ FINDINGS: dict[str, Explained] = {
         "librdkafka does not accept a setting, or no broker is named",
         "see librdkafka's CONFIGURATION.md for the names and values that it knows",
     ),
+    "config.no-dead-letter": Explained(
+        "there is no dead letter of that id",
+        "see `deadletters list`, and `deadletters list --closed` for those that were put back or dropped",
+    ),
     "config.no-tenant": Explained(
         "there is no tenant, or none of that name",
         "write config/tenants/<tenant>.yaml; docs/config.md explains every key",

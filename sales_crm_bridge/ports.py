@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         Answer,
         Binding,
         Census,
+        ClosedLetter,
+        Closing,
         Command,
         CommandCounts,
         Commit,
@@ -468,8 +470,27 @@ class Ledger(Protocol):
         """Open gaps, oldest first (``conn`` 0: of all connections)."""
         ...
 
-    async def dead_letters(self, tenant: str, limit: int) -> list[DeadLetter]:
-        """The oldest dead letters (``tenant`` "": of all)."""
+    async def dead_letters(self, tenant: str, limit: int, *, code: str = "", after: int = 0) -> list[DeadLetter]:
+        """The oldest dead letters with an id above ``after`` (``tenant``, ``code`` "": of all)."""
+        ...
+
+    async def dead_letters_named(self, ids: Sequence[int]) -> list[DeadLetter]:
+        """Those of these that are still there, by id."""
+        ...
+
+    async def dead_letters_closed(self, limit: int) -> list[ClosedLetter]:
+        """What became of the letters that were closed last, the newest first."""
+        ...
+
+    async def dead_letters_close(self, closing: Closing) -> list[int]:
+        """Close those letters that are still there, in one transaction with what becomes of what they keep; gives their ids.
+
+        Raises ``TenancyMoved``, and nothing is done, if other tenants are in force than those by which its intents were judged.
+        """
+        ...
+
+    async def commands_parked(self, seqs: Sequence[int]) -> list[Command]:
+        """Those of these commands that are parked, by number."""
         ...
 
     async def command_counts(self) -> list[CommandCounts]:

@@ -85,7 +85,7 @@ class Relay:
             lead_id="",
             code="relay.refused",
             message=f"Kafka refuses this fact for good: {code}",
-            remedy="raise max.message.bytes of the topic, or make the mapped fields smaller; then redrive it",
+            remedy="raise max.message.bytes of the topic, or make the mapped fields smaller; then `deadletters redrive` it",
             key=key_of(row.fact),
             payload=row.fact,
             headers=b"",

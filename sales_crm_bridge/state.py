@@ -179,6 +179,45 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     id: int = 0
 
 
+class ClosedLetter(msgspec.Struct, frozen=True):
+    """What became of dead letter ``id``: ``how`` (``redriven``, ``dropped``), by ``who``, ``why``; the message is gone with it."""
+
+    id: int
+    source: str
+    tenant: str
+    lead_id: str
+    code: str
+    how: str
+    who: str
+    why: str
+    created_us: int
+    closed_us: int
+
+
+class Closing(msgspec.Struct, frozen=True, kw_only=True):
+    """A person closes ``letters``: by letter id, what becomes of what they keep, where anything does.
+
+    ``commands``: the parked command and the state it takes (REFUSED: it is over); ``intents``: what is to be taken in, judged under
+    ``tenancy``; ``facts``: the connection and the fact to publish; ``records``: the connection and the CRM's id of the record to
+    read again.
+    """
+
+    letters: Sequence[DeadLetter]
+    how: str
+    who: str
+    why: str
+    now_us: int
+    commands: Mapping[int, tuple[Command, CommandState]] = {}
+    intents: Mapping[int, InboxRow] = {}
+    facts: Mapping[int, tuple[int, OutboxRow]] = {}
+    records: Mapping[int, tuple[int, str]] = {}
+    tenancy: int | None = None
+
+    def intake(self, rows: Sequence[InboxRow]) -> Intake:
+        """Some of its intents, to be taken in now."""
+        return Intake(rows=rows, dead=(), offsets={}, now_us=self.now_us, tenancy=self.tenancy)
+
+
 class Intake(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of the intent topic, decided: our rows, what could not be read, and where the partitions now stand.
 

@@ -59,6 +59,7 @@ from sales_crm_bridge.contract.records import (
     record_of,
     validate,
 )
+from sales_crm_bridge.contract.showing import shown
 from sales_crm_bridge.contract.times import parse_rfc3339, rfc3339, set_time, us_of
 from sales_crm_bridge.contract.wire import Framing
 from sales_crm_bridge.pb import POOL
@@ -201,6 +202,7 @@ __all__ = [
     "record_of",
     "rfc3339",
     "set_time",
+    "shown",
     "us_of",
     "validate",
 ]

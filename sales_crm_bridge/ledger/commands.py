@@ -206,21 +206,21 @@ def ready(conn: int, now_us: int, limit: int, *, behind_parked: bool) -> Step[li
         (rows,) = yield (Ask(READY_BEHIND, (*arm, *arm, limit)),)
     else:
         (rows,) = yield (Ask(READY, (*arm, limit)),)
-    return _commands(rows)
+    return listed(rows)
 
 
 def open_of(conn: int, lead_ids: Sequence[str]) -> Step[list[Command]]:
     """Everything of these leads that is not final."""
     some = Set("text", lead_ids)
     (rows,) = yield (Ask(OPEN, (conn, some, conn, some)),)
-    return _commands(rows)
+    return listed(rows)
 
 
 def known(tenant: str, message_id: str) -> Step[Known | None]:
     """What became of an intent; None: it was never taken."""
     rows, seen = yield (Ask(OF_MESSAGE, (tenant, message_id)), Ask(SEEN, (tenant, message_id)))
     if rows:
-        return Known(command=_commands(rows)[0])
+        return Known(command=listed(rows)[0])
     return Known(command=None) if seen else None
 
 
@@ -269,7 +269,8 @@ def counted(waiting: Rows, unknown: Rows, parked: Rows) -> list[CommandCounts]:
     ]
 
 
-def _commands(rows: Rows) -> list[Command]:
+def listed(rows: Rows) -> list[Command]:
+    """The rows of ``COMMAND``."""
     return [
         Command(
             seq=row[0],

@@ -40,8 +40,6 @@ RUNNING = f"SELECT {RUN.listed} FROM runs WHERE conn = ? AND finished_us = 0 ORD
 RUNS = f"SELECT {RUN.listed} FROM runs WHERE conn = ? ORDER BY started_us DESC, feed, number DESC LIMIT ?"  # noqa: S608
 GAPS = f"SELECT {GAP.listed} FROM gaps WHERE closed_us = 0 AND conn = ? ORDER BY opened_us, id"  # noqa: S608
 GAPS_OF_ALL = f"SELECT {GAP.listed} FROM gaps WHERE closed_us = 0 ORDER BY opened_us, id"  # noqa: S608
-LETTERS = f"SELECT {DEAD.listed}, id FROM dead_letters WHERE tenant = ? ORDER BY id LIMIT ?"  # noqa: S608
-LETTERS_OF_ALL = f"SELECT {DEAD.listed}, id FROM dead_letters ORDER BY id LIMIT ?"  # noqa: S608
 LAYOUT = "INSERT INTO layouts (names) VALUES (?) ON CONFLICT (names) DO NOTHING"
 
 FORGET_COMMANDS = """
@@ -63,6 +61,7 @@ FORGET_RUNS = """
         ORDER BY r.finished_us LIMIT ?
     ) RETURNING number
 """
+FORGET_LETTERS = "DELETE FROM letters_closed WHERE closed_us < ?"
 FORGET_GAPS = "DELETE FROM gaps WHERE closed_us > 0 AND closed_us < ?"
 # Every process that ever ran has left a lease of its own; see ``leases.FLOOR``.
 # What nobody waits for any more; an answer in it holds a lead, sealed.
@@ -115,12 +114,6 @@ def gaps(conn: int) -> Step[list[Gap]]:
     return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
 
 
-def dead_letters(tenant: str, limit: int) -> Step[list[DeadLetter]]:
-    """The oldest first."""
-    (rows,) = yield (Ask(LETTERS, (tenant, limit)) if tenant else Ask(LETTERS_OF_ALL, (limit,)),)
-    return [DeadLetter(**dict(zip((*DEAD.names, "id"), row, strict=True))) for row in rows]
-
-
 def layouts() -> Step[dict[int, tuple[str, ...]]]:
     """All of them."""
     (rows,) = yield (Ask("SELECT layout, names FROM layouts ORDER BY layout"),)
@@ -143,12 +136,16 @@ def positions(conn: int) -> Step[dict[str, bytes]]:
 def forget(
     finished_before_us: int, inbox_before_us: int, runs_before_us: int, limit: int, *, now_us: int = 0
 ) -> Step[int]:
-    """Delete what is past its time, the oldest first; closed gaps and dead processes' leases go with the runs."""
+    """Delete what is past its time, the oldest first.
+
+    Closed gaps and dead processes' leases go with the runs, what is remembered of closed letters with the commands.
+    """
     yield (Ask(FORGET_INQUIRIES, (now_us,)),)
     (commands,) = yield (Ask(FORGET_COMMANDS, (finished_before_us, limit)),)
     gone = len(commands)
     (inbox,) = yield (Ask(FORGET_INBOX, (inbox_before_us, limit - gone)),)
     gone += len(inbox)
+    yield (Ask(FORGET_LETTERS, (finished_before_us,)),)
     runs, _, _, leases = yield (
         Ask(FORGET_RUNS, (runs_before_us, limit - gone)),
         Ask(FORGET_GAPS, (runs_before_us,)),

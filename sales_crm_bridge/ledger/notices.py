@@ -29,14 +29,19 @@ def hear(conn: int, crm_ids: Sequence[str], now_us: int, rows_max: int) -> Step[
     # One delivery after the other, so that two cannot pass the limit together.
     _, _, ((count,),), _ = yield (
         commands.lock([conn]),
-        Many(HEAR, COLUMNS, rows),
+        keep(rows),
         Ask(COUNT, (conn,)),
         Ring(bell_notices(conn)),
     )
     if count <= rows_max:
         return False
-    yield (Ask(COLLAPSE, (conn,)), Many(HEAR, COLUMNS, [(conn, "", 1, now_us)]))
+    yield (Ask(COLLAPSE, (conn,)), keep([(conn, "", 1, now_us)]))
     return True
+
+
+def keep(rows: Sequence[tuple[int, str, int, int]]) -> Many:
+    """The work that keeps notices, given as (connection, record, 1, when)."""
+    return Many(HEAR, COLUMNS, rows)
 
 
 def oldest(conn: int, limit: int) -> Step[list[NoticeRow]]:

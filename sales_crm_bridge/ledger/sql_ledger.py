@@ -13,6 +13,7 @@ from sales_crm_bridge.ledger import (
     house,
     inquiries,
     leases,
+    letters,
     notices,
     outbox,
     tenants,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         Answer,
         Binding,
         Census,
+        ClosedLetter,
+        Closing,
         Command,
         CommandCounts,
         Commit,
@@ -223,9 +226,25 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.look(house.gaps, conn)
 
-    async def dead_letters(self, tenant: str, limit: int) -> list[DeadLetter]:
+    async def dead_letters(self, tenant: str, limit: int, *, code: str = "", after: int = 0) -> list[DeadLetter]:
         """See ``ports.Ledger``."""
-        return await self._driver.look(house.dead_letters, tenant, limit)
+        return await self._driver.look(letters.listed, tenant, code, after, limit)
+
+    async def dead_letters_named(self, ids: Sequence[int]) -> list[DeadLetter]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(letters.named, ids)
+
+    async def dead_letters_closed(self, limit: int) -> list[ClosedLetter]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(letters.closed, limit)
+
+    async def dead_letters_close(self, closing: Closing) -> list[int]:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(letters.close, closing)
+
+    async def commands_parked(self, seqs: Sequence[int]) -> list[Command]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(letters.parked, seqs)
 
     async def command_counts(self) -> list[CommandCounts]:
         """See ``ports.Ledger``."""

@@ -20,6 +20,7 @@ import click
 import pytest
 
 from sales_crm_bridge import cli, operate, wiring
+from sales_crm_bridge.cli import kit
 from sales_crm_bridge.demo import stage
 from sales_crm_bridge.settings import PREFIX
 
@@ -570,7 +571,7 @@ def test_also_before_the_settings_are_read(
     def broken(*_: object) -> None:
         raise KeyError(SOMEONE)
 
-    monkeypatch.setattr(cli, "load_settings", broken)
+    monkeypatch.setattr(kit, "load_settings", broken)
     assert call("run", "-c", str(deployment)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["event"] == "process.bug"

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sales_crm_bridge.ledger import SqlLedger, open_ledger
-from sales_crm_bridge.state import CommandChange, CommandState, Commit, Fence, Intake
+from sales_crm_bridge.state import Closing, CommandChange, CommandState, Commit, Fence, Intake
 from tests.ledger.house import House
+from tests.ledger.test_outbox import letter
 
 OPEN = {CommandState.PENDING, CommandState.SENDING, CommandState.UNKNOWN}
 FINAL = {CommandState.DONE, CommandState.REFUSED}
@@ -27,7 +28,9 @@ change = st.tuples(
     ),
 )
 send = st.tuples(st.just("send"), st.integers(1, 3))
-histories = st.lists(st.one_of(take_in, take_in, change, change, send), min_size=20, max_size=40)
+AFTERWARDS = [CommandState.PENDING, CommandState.UNKNOWN, CommandState.REFUSED]
+close = st.tuples(st.just("close"), st.lists(st.sampled_from(AFTERWARDS), min_size=1, max_size=2))
+histories = st.lists(st.one_of(take_in, take_in, change, change, send, close), min_size=20, max_size=40)
 
 
 @dataclass
@@ -76,6 +79,8 @@ async def check(ledger: SqlLedger, history: list[tuple[str, object]]) -> None:
                 for one in known:
                     if one.seq in {seq for seq, _ in heads}:
                         one.state = CommandState.SENDING
+            case "close", list(states):
+                await close_letters(ledger, fence, conn, known, states)
             case _:
                 raise AssertionError(what)
         for behind_parked in (False, True):
@@ -84,6 +89,25 @@ async def check(ledger: SqlLedger, history: list[tuple[str, object]]) -> None:
         assert [one.seq for one in await ledger.commands_open(conn, LEADS)] == [
             one.seq for one in known if one.state not in FINAL
         ]
+
+
+async def close_letters(
+    ledger: SqlLedger, fence: Fence, conn: int, known: list[Known], states: list[CommandState]
+) -> None:
+    """A person puts the first parked commands back to work, or drops them, on both sides."""
+    chosen = [one for one in known if one.state is CommandState.PARKED][: len(states)]
+    letters = [letter(f"command {one.seq}") for one in chosen]
+    await ledger.commit(fence, Commit(conn=conn, dead=letters))
+    by_source = {one.source: one for one in await ledger.dead_letters("", 99)}
+    commands = {one.seq: one for one in await ledger.commands_parked([one.seq for one in chosen])}
+    work = {}
+    for one, made, state in zip(chosen, letters, states, strict=False):
+        work[by_source[made.source].id] = (commands[one.seq], state)
+        one.state, one.not_before_us = state, 0
+    done = Closing(
+        letters=[by_source[made.source] for made in letters], how="redriven", who="", why="", now_us=1, commands=work
+    )
+    await ledger.dead_letters_close(done)
 
 
 async def commit(

@@ -10,64 +10,37 @@ import sys
 import traceback
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from sales_crm_bridge import checkup, console, contract, observe, operate, trying
-from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME, BridgeError
+from sales_crm_bridge.cli.kit import (
+    AS_JSON,
+    CONFIG,
+    EXIT_CODES,
+    EXIT_INTERRUPTED,
+    NO_LEDGERS,
+    SECRETS,
+    agreed,
+    config_of,
+    examples,
+    print_json,
+    run_to_end,
+    settings_of,
+)
+from sales_crm_bridge.cli.letters import deadletters
+from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_OK, EXIT_RUNTIME, BridgeError
 from sales_crm_bridge.gate import gate_json
 from sales_crm_bridge.once import sync_once
-from sales_crm_bridge.settings import load as load_settings
 from sales_crm_bridge.settings import read as read_settings
 from sales_crm_bridge.units import time_us
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from sales_crm_bridge.settings import Settings
-
 log = logging.getLogger(__name__)
-
-CONFIG = click.option(
-    "--config",
-    "-c",
-    "config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="SALES_CRM_BRIDGE_CONFIG",
-    help="The deployment's settings [default: config/bridge.yaml, if it is there].",
-)
-SECRETS = click.option(
-    "--secrets",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="SALES_CRM_BRIDGE_SECRETS",
-    help="A folder with one secret setting in each file.",
-)
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
-EXIT_INTERRUPTED = 130
-"""What a shell calls the end by SIGINT."""
-
-DEFAULT_CONFIG = Path("config/bridge.yaml")
-
-
-EXIT_CODES = f"""
-
-\b
-Exit codes:
-  {EXIT_OK:>3}  ok
-  {EXIT_RUNTIME:>3}  something failed at run time
-  {EXIT_CONFIG:>3}  the configuration, or the command line, is wrong
-  {EXIT_ENVIRONMENT:>3}  Kafka, the ledger or the machine is not as needed
-  {EXIT_INTERRUPTED:>3}  interrupted, by Ctrl-C"""
-
-
-def _examples(*lines: str) -> str:
-    return "\n".join(("\b", "Examples:", *(f"  sales-crm-bridge {line}" for line in lines)))
 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_examples("demo", "check", "migrate", "check --online", "run", "status --watch") + EXIT_CODES,
+    epilog=examples("demo", "check", "migrate", "check --online", "run", "status --watch") + EXIT_CODES,
 )
 def cli() -> None:
     """Keep a Sales domain's leads in an external CRM: nothing lost, nothing doubled.
@@ -81,28 +54,6 @@ def cli() -> None:
     """
 
 
-def _config(config: Path | None) -> Path | None:
-    try:
-        return DEFAULT_CONFIG if config is None and DEFAULT_CONFIG.is_file() else config
-    except OSError:  # nobody may look: who reads it says so
-        return DEFAULT_CONFIG
-
-
-NO_LEDGERS = ("hash_keys", "kafka", "seal_key", "telemetry")
-"""Settings with secrets that nobody needs who looks into the ledger alone: they may be missing on the machine where one looks."""
-
-
-def _settings(config: Path | None, secrets: Path | None, without: tuple[str, ...] = (), *, log: str = "") -> Settings:
-    """The deployment's settings. ``log``: the log's level for a verb whose report says what happened ("": as they say)."""
-    settings = load_settings(_config(config), secrets, without=without)
-    observe.log_to_stderr(log or settings.log.level, settings.log.form)
-    return settings
-
-
-def _run(main: Coroutine[Any, Any, int]) -> None:
-    sys.exit(asyncio.run(main))
-
-
 def _until_told() -> asyncio.Event:
     """Set by SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -111,11 +62,7 @@ def _until_told() -> asyncio.Event:
     return stop
 
 
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-@cli.command(epilog=_examples("demo", "demo --keep", "demo --json"))
+@cli.command(epilog=examples("demo", "demo --keep", "demo --json"))
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards, and say how to play with it.")
 @AS_JSON
 def demo(*, keep: bool, as_json: bool) -> None:
@@ -133,10 +80,10 @@ def demo(*, keep: bool, as_json: bool) -> None:
     async def main() -> int:
         return await story.play(console.Console(as_json=as_json), keep=keep, stop=_until_told())
 
-    _run(main())
+    run_to_end(main())
 
 
-@cli.command(epilog=_examples("run", "run -c /etc/bridge/bridge.yaml --secrets /run/secrets"))
+@cli.command(epilog=examples("run", "run -c /etc/bridge/bridge.yaml --secrets /run/secrets"))
 @CONFIG
 @SECRETS
 def run(*, config: Path | None, secrets: Path | None) -> None:
@@ -145,16 +92,16 @@ def run(*, config: Path | None, secrets: Path | None) -> None:
     Then it drains within `service.drain` (25 s): finishes the steps under way, publishes the facts that wait, and gives back
     its leases. After a crash the next process goes on where this one stopped. Any number of replicas may share one PostgreSQL.
     """
-    settings = _settings(config, secrets)
+    settings = settings_of(config, secrets)
 
     async def main() -> int:
         await operate.run(settings, _until_told())
         return EXIT_OK
 
-    _run(main())
+    run_to_end(main())
 
 
-@cli.command(epilog=_examples("check", "check --online", "check -c staging/bridge.yaml --json"))
+@cli.command(epilog=examples("check", "check --online", "check -c staging/bridge.yaml --json"))
 @CONFIG
 @SECRETS
 @click.option("--online", is_flag=True, help="Also ask each CRM, Kafka and the ledger.")
@@ -167,19 +114,19 @@ def check(*, config: Path | None, secrets: Path | None, online: bool, as_json: b
     rights and the ledger's schema are as needed. It changes nothing. Exit code 2 if anything is to be mended in the files or at a
     CRM, 3 if only Kafka or the ledger is not as needed, 1 if only a CRM does not answer.
     """
-    reading = read_settings(_config(config), secrets)
+    reading = read_settings(config_of(config), secrets)
     observe.log_to_stderr("error", reading.settings.log.form)
     report = checkup.check_files(reading)
     if online and not reading.findings:
         report = asyncio.run(checkup.check_online(reading.settings, report))
     if as_json:
-        _print_json(report.to_json())
+        print_json(report.to_json())
     else:
         console.Console().check(report)
     sys.exit(report.exit_code)
 
 
-@cli.command(epilog=_examples("sync --once", "sync --once --tenant acme --json"))
+@cli.command(epilog=examples("sync --once", "sync --once --tenant acme --json"))
 @CONFIG
 @SECRETS
 @click.option("--once", is_flag=True, required=True, help="Read every feed to its present end, then stop.")
@@ -192,21 +139,21 @@ def sync(*, config: Path | None, secrets: Path | None, once: bool, only: tuple[s
     lease keeps it: that is reported. Exit code 1 if a tenant was not read to its end, or another process publishes; 3 if Kafka does
     not take the facts, which stay in the ledger.
     """
-    settings = _settings(config, secrets, log="error")
+    settings = settings_of(config, secrets, log="error")
 
     async def main() -> int:
         with console.Console(as_json=as_json).progress() as progress:
             outcome = await sync_once(settings, frozenset(only), progress)
         if as_json:
-            _print_json(outcome.to_json())
+            print_json(outcome.to_json())
         else:
             console.Console().sync(outcome)
         return outcome.exit_code
 
-    _run(main())
+    run_to_end(main())
 
 
-@cli.command(epilog=_examples("status", "status --watch", "status --json"))
+@cli.command(epilog=examples("status", "status --watch", "status --json"))
 @CONFIG
 @SECRETS
 @AS_JSON
@@ -217,7 +164,7 @@ def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: b
     State, lag, open commands, dead letters, gaps, outbox: all of it is read from the ledger, so it can be asked on any machine
     that reaches that, also while nothing runs. Beneath the tables stands what is wrong, with its code and remedy.
     """
-    settings = _settings(config, secrets, NO_LEDGERS)
+    settings = settings_of(config, secrets, NO_LEDGERS)
 
     async def main() -> int:
         while True:
@@ -227,15 +174,15 @@ def status(*, config: Path | None, secrets: Path | None, as_json: bool, watch: b
             elif watch:
                 click.echo(json.dumps(report, ensure_ascii=False))
             else:
-                _print_json(report)
+                print_json(report)
             if not watch:
                 return EXIT_OK
             await asyncio.sleep(2)
 
-    _run(main())
+    run_to_end(main())
 
 
-@cli.command(epilog=_examples("gate", "gate --tenant acme --json", "gate --in-force --json"))
+@cli.command(epilog=examples("gate", "gate --tenant acme --json", "gate --in-force --json"))
 @CONFIG
 @SECRETS
 @click.option("--tenant", "only", help="This tenant alone.")
@@ -249,18 +196,18 @@ def gate(*, config: Path | None, secrets: Path | None, only: str | None, in_forc
     --in-force, in the ledger: a file can be refused, and a retired tenant's leads are the domain's since it was retired.
     """
     needless = NO_LEDGERS if in_force else (*NO_LEDGERS, "ledger", "ledger_password")
-    settings = _settings(config, secrets, needless, log="error")
+    settings = settings_of(config, secrets, needless, log="error")
     if in_force:
         owners = asyncio.run(operate.owners_in_force(settings, only))
     else:
         owners = [tenant.ownership for tenant in operate.tenants_of(settings, only)]
     if as_json:
-        _print_json(gate_json(owners))
+        print_json(gate_json(owners))
     else:
         console.Console().gate(owners)
 
 
-@cli.command(epilog=_examples("migrate", "migrate -c /etc/bridge/bridge.yaml", "migrate --json"))
+@cli.command(epilog=examples("migrate", "migrate -c /etc/bridge/bridge.yaml", "migrate --json"))
 @CONFIG
 @SECRETS
 @AS_JSON
@@ -270,36 +217,20 @@ def migrate(*, config: Path | None, secrets: Path | None, as_json: bool) -> None
     The previous version of the program may be at work meanwhile. Applied steps are named; again: nothing. An embedded SQLite
     ledger is made here; `run` and `sync` make it too, and bring it up to date. Verbs that only look never do.
     """
-    settings = _settings(config, secrets, NO_LEDGERS)
+    settings = settings_of(config, secrets, NO_LEDGERS)
 
     async def main() -> int:
         applied = await operate.migrate(settings)
         if as_json:
-            _print_json({"applied": applied})
+            print_json({"applied": applied})
         else:
             click.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
         return EXIT_OK
 
-    _run(main())
+    run_to_end(main())
 
 
-def _agreed(question: str) -> None:
-    """Go on if a person says yes; otherwise nothing was done."""
-    nobody = click.UsageError("nobody answers on standard input; say --yes to do it without being asked")
-    if sys.stdin is None:  # closed by who started us
-        raise nobody
-    try:
-        agreed = click.confirm(question, err=True)
-    except click.Abort as abort:
-        if isinstance(abort.__context__, EOFError):
-            raise nobody from None
-        raise
-    if not agreed:
-        click.echo("nothing was done", err=True)
-        sys.exit(EXIT_RUNTIME)
-
-
-@cli.command(epilog=_examples("rewind --to 2026-11-01T00:00:00Z", "rewind --to 2026-11-01T00:00:00Z --yes --json"))
+@cli.command(epilog=examples("rewind --to 2026-11-01T00:00:00Z", "rewind --to 2026-11-01T00:00:00Z --yes --json"))
 @CONFIG
 @SECRETS
 @click.option("--to", "to", required=True, metavar="TIME", help="Since when, as RFC 3339: 2026-11-01T00:00:00Z.")
@@ -312,19 +243,19 @@ def rewind(*, config: Path | None, secrets: Path | None, to: str, yes: bool, as_
     first. The changed files are accepted with the rewind. Nothing is carried out twice: an intent that was taken before is known by
     its message id. Running processes follow by themselves, within `tenants.poll`.
     """
-    settings = _settings(config, secrets)
+    settings = settings_of(config, secrets)
     try:
         to_us = time_us(to)
     except ValueError:
         said = f"{to!r} is no RFC 3339 time with a zone, such as 2026-11-01T00:00:00Z"
         raise click.BadParameter(said, param_hint="--to") from None
     if not yes:
-        _agreed(f"Read every intent since {to} again?")
+        agreed(f"Read every intent since {to} again?")
 
     async def main() -> int:
         done = await operate.rewind(settings, to_us)
         if as_json:
-            _print_json({"to": done.to, "partitions": done.partitions, "accepted": list(done.accepted)})
+            print_json({"to": done.to, "partitions": done.partitions, "accepted": list(done.accepted)})
         else:
             begun = (
                 f"{done.partitions} partitions are read again" if done.partitions else "no partition was read before"
@@ -333,17 +264,17 @@ def rewind(*, config: Path | None, secrets: Path | None, to: str, yes: bool, as_
             console.Console().say(f"from {done.to} on: {begun}{said}")
         return EXIT_OK
 
-    _run(main())
+    run_to_end(main())
 
 
-@cli.group(epilog=_examples("adapter try config/tenants/acme.yaml"))
+@cli.group(epilog=examples("adapter try config/tenants/acme.yaml"))
 def adapter() -> None:
     """Try what a tenant's file says of its CRM."""
 
 
 @adapter.command(
     "try",
-    epilog=_examples("adapter try acme.yaml", "adapter try acme.yaml --list 10 --raw", "adapter try acme.yaml --json"),
+    epilog=examples("adapter try acme.yaml", "adapter try acme.yaml --list 10 --raw", "adapter try acme.yaml --json"),
 )
 @CONFIG
 @SECRETS
@@ -361,45 +292,45 @@ def adapter_try(*, file: Path, config: Path | None, secrets: Path | None, count:
     and what did not fit. The calls that would write are shown and never made. Secrets are masked; the records' values are not.
     Exit code 1 if the CRM did not answer as hoped, 2 if anything is to be mended in the file or at the CRM.
     """
-    settings = _settings(config, secrets, log="error")
+    settings = settings_of(config, secrets, log="error")
     tenant = trying.tenant_of(file)
 
     async def main() -> int:
         trial = await trying.attempt(settings, tenant, count, raw=raw)
         if as_json:
-            _print_json(trial.to_json())
+            print_json(trial.to_json())
         else:
             console.Console().trial(trial)
         return EXIT_RUNTIME if trial.faults else EXIT_CONFIG if trial.findings else EXIT_OK
 
-    _run(main())
+    run_to_end(main())
 
 
-@cli.group(epilog=_examples("tenant list", "tenant retire acme"))
+@cli.group(epilog=examples("tenant list", "tenant retire acme"))
 def tenant() -> None:
     """Look at the tenants in force, or put one out of force."""
 
 
-@tenant.command("list", epilog=_examples("tenant list", "tenant list --json"))
+@tenant.command("list", epilog=examples("tenant list", "tenant list --json"))
 @CONFIG
 @SECRETS
 @AS_JSON
 def tenant_list(*, config: Path | None, secrets: Path | None, as_json: bool) -> None:
     """List the tenants that the ledger has accepted, retired ones too, whether or not their file is still there."""
-    settings = _settings(config, secrets, NO_LEDGERS)
+    settings = settings_of(config, secrets, NO_LEDGERS)
 
     async def main() -> int:
         rows = await operate.tenant_rows(settings)
         if as_json:
-            _print_json(rows)
+            print_json(rows)
         else:
             console.Console().tenants(rows)
         return EXIT_OK
 
-    _run(main())
+    run_to_end(main())
 
 
-@tenant.command("retire", epilog=_examples("tenant retire acme", "tenant retire acme --yes --json"))
+@tenant.command("retire", epilog=examples("tenant retire acme", "tenant retire acme --yes --json"))
 @CONFIG
 @SECRETS
 @click.argument("name")
@@ -412,13 +343,13 @@ def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: 
     shows them, and they are carried out if the tenant comes back. Remove its file as well; unchanged it changes nothing. To bring
     the tenant back, append to `leads` in its file the time since which the domain has had them, and then a coming entry.
     """
-    settings = _settings(config, secrets, NO_LEDGERS)
+    settings = settings_of(config, secrets, NO_LEDGERS)
     asyncio.run(operate.look_up(settings, name))
     if not yes:
-        _agreed(f"Retire {name}? Its open commands stay in the ledger, are not carried out, and are shown by `status`.")
+        agreed(f"Retire {name}? Its open commands stay in the ledger, are not carried out, and are shown by `status`.")
     done = asyncio.run(operate.retire(settings, name))
     if as_json:
-        _print_json({"tenant": done.tenant, "retired": done.retired, "files": list(done.files)})
+        print_json({"tenant": done.tenant, "retired": done.retired, "files": list(done.files)})
         return
     click.echo(f"{name} is retired: the leads are the domain's since {done.retired}.")
     click.echo("The domain must know: give it the new `gate --in-force --json`.")
@@ -426,15 +357,18 @@ def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: 
         click.echo(f"Remove {file} as well: it changes nothing now.")
 
 
-@cli.command(epilog=_examples("version", "version --json"))
+@cli.command(epilog=examples("version", "version --json"))
 @AS_JSON
 def version(*, as_json: bool) -> None:
     """Print the versions of program and contract."""
     parts = {"sales-crm-bridge": installed_version("sales-crm-bridge"), "contract": contract.SCHEMA_VERSION}
     if as_json:
-        _print_json(parts)
+        print_json(parts)
     else:
         click.echo("\n".join(f"{name} {value}" for name, value in parts.items()))
+
+
+cli.add_command(deadletters)
 
 
 def main(args: list[str] | None = None) -> None:
