@@ -143,6 +143,7 @@ class Service:
         While draining, leases are renewed as before until the last worker has ended.
         """
         while not (self._stopping.is_set() and not self._workers and not self._ending):
+            self._nudge.clear()  # what it is set for from here on, this turn may be too late for
             wanted = sorted((*self.roster.leases(), RELAY_LEASE, HOUSE_LEASE))
             held = await self._keeper.turn(wanted)
             self._end_workers(held)
@@ -155,11 +156,10 @@ class Service:
                 for lease in self.roster.leases():
                     if lease in held and lease not in self._keeper.surplus:
                         await self._start(lease, held[lease])
-            self._nudge.clear()
             tasks = [task for _, task in self._workers.values()] + [task for task, _ in self._ending.values()]
             if self._stopping.is_set() and not tasks:
                 return  # the last worker has just ended
-            await self._nap(self._limits.renew_s, tasks)
+            await self._nap(self._limits.renew_s, self._nudge, tasks)
 
     def _end_workers(self, held: Mapping[str, Fence]) -> None:
         """Ask workers to end whose lease, tenant or task is gone; cut off those that take longer than the drain limit."""
@@ -203,7 +203,7 @@ class Service:
     async def _reloading(self) -> None:
         """Take up changed tenant files: the worker of a changed tenant ends after its step, and begins anew with the new file."""
         while not self._stopping.is_set():
-            await self._nap(self._limits.reload_s, ())
+            await self._nap(self._limits.reload_s, self._stopping)
             if self._stopping.is_set():
                 return
             try:
@@ -258,16 +258,16 @@ class Service:
                 if gone >= limits.forget_batch:
                     await self._clock.sleep(0)
                     continue
-            await self._nap(limits.house_s, ())
+            await self._nap(limits.house_s, self._stopping)
 
-    async def _nap(self, seconds: float, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Sleep, but wake when asked to stop, when nudged, or when one of ``tasks`` ends."""
+    async def _nap(self, seconds: float, waker: asyncio.Event, tasks: Sequence[asyncio.Task[None]] = ()) -> None:
+        """Sleep, but wake when ``waker`` is set, or when one of ``tasks`` ends."""
         napping = asyncio.ensure_future(self._clock.sleep(seconds))
-        nudged = asyncio.ensure_future(self._nudge.wait())
+        woken = asyncio.ensure_future(waker.wait())
         try:
-            await first((napping, nudged, *tasks))
+            await first((napping, woken, *tasks))
         finally:
-            await end((napping, nudged))
+            await end((napping, woken))
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
