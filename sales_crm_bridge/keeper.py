@@ -46,19 +46,22 @@ class Keeper:
         """Whether ``fence`` may still be acted under."""
         return self.holds(fence.lease) == fence
 
-    async def turn(self, wanted: Sequence[str]) -> dict[str, Fence]:
+    async def turn(self, wanted: Sequence[str], *, leaving: bool = False) -> dict[str, Fence]:
         """Renew what we hold and take what is free up to our share; gives what is held now.
 
         The share is the number of ``wanted`` leases over the number of live processes, rounded up. What is too much stands in
         ``surplus`` afterwards: it is ours until ``give_back``, so that work under it can end first. A ledger that is busy or away
-        costs a lease only when its time is over.
+        costs a lease only when its time is over. ``leaving``: this process no longer counts as live, so the others take up what
+        it gives back.
         """
         now_us = self._clock.now_us()
         until_us = now_us + self._ttl_us
         me = PROCESS + self.holder
         try:
             held = await self._ledger.leases_renew(self.holder, now_us, until_us)
-            if me not in held:
+            if leaving:
+                await self._ledger.leases_drop(self.holder, [me])
+            elif me not in held:
                 held |= await self._ledger.leases_take([me], self.holder, now_us, until_us)
             everything = await self._ledger.leases()
             alive = sum(lease.name.startswith(PROCESS) and lease.until_us > now_us for lease in everything)

@@ -89,6 +89,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._drained = asyncio.Event()
         self._nudge = asyncio.Event()
+        self._publishing = False
         self._stale: set[str] = set()
         self._workers: dict[str, tuple[Worker, asyncio.Task[None]]] = {}
         self._ending: dict[str, tuple[asyncio.Task[None], int]] = {}
@@ -140,22 +141,25 @@ class Service:
     async def _keeping(self) -> None:
         """Renew the leases, and start and end workers: the only place that does, so there are never two for one account.
 
-        While draining, leases are renewed as before until the last worker has ended.
+        While draining, leases are renewed as before, each until its worker has ended: then another process may have it.
         """
         while not (self._stopping.is_set() and not self._workers and not self._ending):
             self._nudge.clear()  # what it is set for from here on, this turn may be too late for
-            wanted = sorted((*self.roster.leases(), RELAY_LEASE, HOUSE_LEASE))
-            held = await self._keeper.turn(wanted)
+            leaving = self._stopping.is_set()
+            wanted = [RELAY_LEASE] if leaving else sorted((*self.roster.leases(), RELAY_LEASE, HOUSE_LEASE))
+            held = await self._keeper.turn(wanted, leaving=leaving)
             self._end_workers(held)
-            free = [name for name in self._keeper.surplus if name not in self._workers and name not in self._ending]
+            busy = {*self._workers, *self._ending, *([RELAY_LEASE] if self._publishing else [])}
+            free = [name for name in self._keeper.surplus if name not in busy]
             try:
                 await self._keeper.give_back(free)
             except (LedgerBusy, EnvironmentFault) as fault:
                 log.warning("leases were not given back", extra={"event": "lease.not-given-back", "code": fault.code})
             if not self._stopping.is_set():
                 for lease in self.roster.leases():
-                    if lease in held and lease not in self._keeper.surplus:
-                        await self._start(lease, held[lease])
+                    fence = self._keeper.holds(lease)  # not as the turn said: it may have been given back since
+                    if fence is not None:
+                        await self._start(lease, fence)
             tasks = [task for _, task in self._workers.values()] + [task for task, _ in self._ending.values()]
             if self._stopping.is_set() and not tasks:
                 return  # the last worker has just ended
@@ -222,9 +226,10 @@ class Service:
     async def _relaying(self) -> None:
         """Publish the outbox while we hold the relay's lease; when draining, until it is empty."""
         while not self._drained.is_set():
-            fence = self._keeper.holds(RELAY_LEASE)
+            fence = self._relay_fence()
             done = 0
             if fence is not None:
+                self._publishing = True
                 try:
                     done = await self._relay.step(fence)
                 except LeaseLost:
@@ -233,8 +238,14 @@ class Service:
                     log.warning(
                         "the relay waits for the ledger", extra={"event": "relay.no-ledger", "code": fault.code}
                     )
+                finally:
+                    self._publishing = False
             if not done:
                 await self._ledger.wait([BELL_OUTBOX], self._limits.relay_idle_s)
+
+    def _relay_fence(self) -> Fence | None:
+        """The relay's lease, if a batch may be begun under it: one that is to be given back ends with the batch under way."""
+        return None if RELAY_LEASE in self._keeper.surplus else self._keeper.holds(RELAY_LEASE)
 
     async def _house(self) -> None:
         """Retention: forget what the named settings say may be forgotten, a batch at a time."""
@@ -300,7 +311,7 @@ class Service:
             log.warning("leases were not given back", extra={"event": "lease.not-given-back", "code": fault.code})
 
     async def _outbox_empty(self) -> bool:
-        if self._keeper.holds(RELAY_LEASE) is None or self._relay.trouble:
+        if self._relay_fence() is None or self._relay.trouble:
             return True
         try:
             return (await self._ledger.outbox_depth())[0] == 0
