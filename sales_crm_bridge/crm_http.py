@@ -141,6 +141,8 @@ class Rim:
                 calls = talk.send(replies)
         except StopIteration as end:
             value: T = end.value
+            if isinstance(value, list):
+                value[:] = [self._redactor.outcome(one) for one in value]
             return value
         except BridgeError as fault:
             self._clean(fault)

@@ -26,7 +26,7 @@ _PARTS: Final = "<mapping>"
 _WORD: Final = "<word>"
 _KEY: Final = "[key]"
 """What pydantic adds to a route that is about a mapping's key itself."""
-_SILENT = frozenset({"credentials", "ledger", "ledger_password", "hash_keys", "seal_key", "kafka"})
+_SILENT = frozenset({"credentials", "ledger", "ledger_password", "hash_keys", "seal_key", "kafka", "headers"})
 
 
 class Strict(BaseModel):

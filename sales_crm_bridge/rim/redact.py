@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, quote_plus
 
+import msgspec
+
+from sales_crm_bridge.model import Deferred, Rejected, Unknown
 from sales_crm_bridge.rim.terms import MESSAGE_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+T = TypeVar("T")
 
 MASK = "***"
 
@@ -69,6 +74,14 @@ class Redactor:
             text = pattern.sub(mask, text)
         text = " ".join(text.split())
         return text if len(text) <= MESSAGE_MAX else f"{text[: MESSAGE_MAX - 1]}…"
+
+    def outcome(self, value: T) -> T:
+        """``value``; of what became of a write with its words masked: a CRM's code, too, can repeat what it was told."""
+        if isinstance(value, Rejected):
+            return msgspec.structs.replace(value, code=self(value.code), fields=tuple(map(self, value.fields)))
+        if isinstance(value, Deferred | Unknown):
+            return msgspec.structs.replace(value, reason=self(value.reason))
+        return value
 
 
 def _forms(secret: str) -> set[str]:

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from sales_crm_bridge.crm_http import Redactor, Seal, SealBroken
 from sales_crm_bridge.errors import BridgeError, ConnectionStopped, CrmUnavailable
-from sales_crm_bridge.model import Category, Effect, HttpCall, NoReply, Stop
+from sales_crm_bridge.model import (
+    Accepted,
+    Category,
+    Deferred,
+    Effect,
+    HttpCall,
+    NoReply,
+    Record,
+    Rejected,
+    Stop,
+    Unknown,
+)
 from sales_crm_bridge.observe import JsonLines
 from tests.core.rim_kit import Answer, Seen, World, get, ok, play, post, saying
 
@@ -159,5 +170,28 @@ def test_a_stops_words_are_redacted() -> None:
         assert PERSONAL[0] not in text
         assert "static-token-1" not in text
         assert "may not" in text
+
+    play(scene, ok)
+
+
+def test_an_outcomes_words_are_redacted() -> None:
+    """A CRM whose code or field's name is what it was told: neither the log nor a fact gets it; its records stay what they are."""
+
+    async def scene(world: World) -> None:
+        word = f"static-token-1.{PERSONAL[0]}"
+        record = Record(id=PERSONAL[4], version="", modified_us=0, fields={"email": PERSONAL[0]})
+        good = Accepted(crm_id=PERSONAL[4], record=record)
+        refused = Rejected(category=Category.VALIDATION, code=word, fields=("city", word), other_id=PERSONAL[4])
+
+        def talk() -> Any:
+            yield (post(),)
+            return [good, refused, Deferred(not_before_us=7, reason=word), Unknown(reason=word)]
+
+        assert await world.rim.converse(talk(), purpose="push") == [
+            good,
+            Rejected(category=Category.VALIDATION, code="***", fields=("city", "***"), other_id=PERSONAL[4]),
+            Deferred(not_before_us=7, reason="***"),
+            Unknown(reason="***"),
+        ]
 
     play(scene, ok)
