@@ -10,7 +10,7 @@ from sales_crm_adapters.rest.hooks import SECRET
 from sales_crm_adapters.rest.list_faults import list_faults
 from sales_crm_adapters.rest.notions import Request
 from sales_crm_adapters.rest.paths import is_plain, path_of
-from sales_crm_adapters.rest.structure import Mistake, Route, contradiction
+from sales_crm_adapters.rest.structure import Mistake, Route, contradiction, members_of
 from sales_crm_adapters.rest.templates import variables
 from sales_crm_adapters.rest.write_faults import read_faults, write_faults
 
@@ -141,7 +141,7 @@ def requests(value: Any, route: Route) -> Iterator[tuple[Route, Request]]:
     if isinstance(value, Request):
         yield route, value
     if isinstance(value, msgspec.Struct):
-        for field in msgspec.structs.fields(type(value)):
+        for field in members_of(type(value)):
             yield from requests(getattr(value, field.name), (*route, field.encode_name))
     elif isinstance(value, list):
         for at, member in enumerate(value):

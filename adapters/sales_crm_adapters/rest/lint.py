@@ -5,6 +5,7 @@ A section that has mistakes of form is looked at no further; what hangs on it is
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ from sales_crm_adapters.rest.contradictions import contradictions
 from sales_crm_adapters.rest.notions import Aside, Request
 from sales_crm_adapters.rest.paths import BadPath, path_of, paths_of
 from sales_crm_adapters.rest.strangers import strangers
-from sales_crm_adapters.rest.structure import Mistake, Route, contradiction, mistakes
+from sales_crm_adapters.rest.structure import Mistake, Route, contradiction, members_of, mistakes
 from sales_crm_adapters.rest.templates import BadTemplate, variables
 from sales_crm_adapters.rest.times import known_zone
 
@@ -74,7 +75,7 @@ def lint(
     yield from found
     broken = {one.path[0] for one in found if one.path}
     parts: dict[str, Any] = {}
-    for field in msgspec.structs.fields(options.Options):
+    for field in members_of(options.Options):
         name = field.encode_name
         if name in given and name not in broken:
             parts[name] = msgspec.convert(given[name], field.type)
@@ -105,14 +106,14 @@ def _walk(value: Any, route: Route) -> Iterator[Mistake]:
             yield from _walk(member, (*route, name))
     elif isinstance(value, msgspec.Struct):
         yield from _own(value, route)
-        for field in msgspec.structs.fields(type(value)):
+        for field in members_of(type(value)):
             if field.name not in PARTS or not isinstance(value, Request | notions.Common):
                 yield from _walk(getattr(value, field.name), (*route, field.encode_name))
 
 
 def _own(value: msgspec.Struct, route: Route) -> Iterator[Mistake]:
     """The mistakes of one mapping of the language by itself."""
-    for field in msgspec.structs.fields(type(value)):
+    for field in members_of(type(value)):
         yield from _held(_kinds_of(type(value), field.name), getattr(value, field.name), (*route, field.encode_name))
     for kind, name, known in TEXTS:
         if isinstance(value, kind):
@@ -136,7 +137,7 @@ def _own(value: msgspec.Struct, route: Route) -> Iterator[Mistake]:
             pass
 
 
-def _held(kinds: set[str], held: Any, here: Route) -> Iterator[Mistake]:
+def _held(kinds: frozenset[str], held: Any, here: Route) -> Iterator[Mistake]:
     """The mistakes of the paths that one key holds."""
     if "path" in kinds and isinstance(held, str | list):
         yield from _paths(held, here, many="paths" in kinds)
@@ -152,7 +153,8 @@ def _held(kinds: set[str], held: Any, here: Route) -> Iterator[Mistake]:
             yield from _paths(path, (*here, name), many=False)
 
 
-def _kinds_of(owner: type, name: str) -> set[str]:
+@cache
+def _kinds_of(owner: type, name: str) -> frozenset[str]:
     """What a key of the language holds, by the names in its annotation: a path, paths, tests by path, paths by name."""
     written = next(kind.__annotations__[name] for kind in owner.__mro__ if name in getattr(kind, "__annotations__", {}))
     kinds: set[str] = set()
@@ -166,7 +168,7 @@ def _kinds_of(owner: type, name: str) -> set[str]:
         kinds.add("tests")
     if "AnyTest" in written:
         kinds.add("checks")
-    return kinds
+    return frozenset(kinds)
 
 
 def _paths(held: Any, here: Route, *, many: bool) -> Iterator[Mistake]:

@@ -8,7 +8,7 @@ import msgspec
 
 from sales_crm_adapters.rest.paths import path_of
 from sales_crm_adapters.rest.records import key_within
-from sales_crm_adapters.rest.structure import Mistake, Route, contradiction
+from sales_crm_adapters.rest.structure import Mistake, Route, contradiction, members_of
 from sales_crm_adapters.rest.templates import variables
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _named(value: Any, route: Route) -> Iterator[tuple[Route, str]]:
         case str():
             yield from ((route, name) for name in _found(value) if name.startswith(("secret.", "field.")))
         case msgspec.Struct():
-            for field in msgspec.structs.fields(type(value)):
+            for field in members_of(type(value)):
                 yield from _named(getattr(value, field.name), (*route, field.encode_name))
         case dict():
             for name, member in value.items():

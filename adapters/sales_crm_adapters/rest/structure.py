@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import inspect
+from msgspec import inspect, structs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +36,15 @@ _WORDS = {
 }  # fmt: skip
 
 
+form_of = cache(inspect.type_info)
+"""What a type of the language is made of: looked up once, since that takes longer than to judge a file."""
+members_of = cache(structs.fields)
+"""The keys of a mapping of the language, looked up once for the same reason."""
+
+
 def mistakes(kind: type, value: Any, path: Route = ()) -> Iterator[Mistake]:
     """Every mistake of form in ``value``, which should be a ``kind``."""
-    yield from _check(inspect.type_info(kind), value, path)
+    yield from _check(form_of(kind), value, path)
 
 
 def _check(info: inspect.Type, value: Any, path: Route) -> Iterator[Mistake]:

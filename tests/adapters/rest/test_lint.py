@@ -2,7 +2,9 @@
 
 import copy
 import json
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -420,3 +422,21 @@ def test_every_declared_option_is_explained() -> None:
         assert "\n" not in part["description"], f"{name}: a page and an editor would show an indented block"
         for key, value in part.get("properties", {}).items():
             assert value.get("description") or "$ref" in json.dumps(value), f"{name}.{key}"
+
+
+def test_the_language_itself_is_looked_up_once_not_for_every_file() -> None:
+    """A deployment has a thousand files, and a look at the types of the language takes longer than to judge one of them."""
+    list(lint(WHOLE, "token"))
+    looked: list[str] = []
+
+    def heard(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(str(Path(msgspec.__file__).parent)):
+            looked.append(frame.f_code.co_name)
+
+    sys.setprofile(heard)
+    try:
+        found = list(lint(WHOLE, "token"))
+    finally:
+        sys.setprofile(None)
+    assert set(looked) <= {"required"}  # a property of what was looked up
+    assert found == []
