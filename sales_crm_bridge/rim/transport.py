@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import zlib
+from functools import cache
 from typing import TYPE_CHECKING
 
 import httpcore
@@ -48,6 +49,12 @@ async def system_addresses(host: str, port: int) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
+@cache
+def verified() -> ssl.SSLContext:
+    """TLS as every account has it, made once: the certificates of all authorities take a megabyte and many milliseconds."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class SocketTransport(httpx.AsyncBaseTransport):
     """httpx's lowest layer over a pool of guarded connections: HTTP/1.1, kept alive, TLS verified.
 
@@ -67,7 +74,7 @@ class SocketTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._rules = rules
         inner = network or httpcore.AnyIOBackend()
-        tls = tls or httpx.create_ssl_context(trust_env=False)
+        tls = tls or verified()
         if proxy:
             self._pool: httpcore.AsyncConnectionPool = httpcore.AsyncHTTPProxy(
                 proxy_url=proxy,

@@ -24,6 +24,7 @@ from starlette.routing import Route
 from sales_crm_bridge.crm_http import AnswerLost, HostRules, HttpxTransport, NotSent, SocketTransport
 from sales_crm_bridge.model import Effect, HttpCall
 from sales_crm_bridge.rim.hosts import GuardedBackend, literal, public
+from sales_crm_bridge.rim.transport import verified
 from sales_crm_bridge.rim.wire import Wire
 from sales_crm_bridge.simulate.loop import VirtualClock
 
@@ -450,3 +451,19 @@ async def test_a_write_is_never_redirected_and_a_read_not_for_ever() -> None:
     assert str((await follow("/other", effect=Effect.SIGN_IN))[1].url) == REFUSED
     assert len(await follow("/leads", times=99)) == 4 + 1
     assert len(await follow("/leads", times=3)) == 4
+
+
+async def test_the_certificates_of_all_authorities_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has a transport for each account, and they would take a megabyte for each."""
+    verified.cache_clear()
+    read: list[object] = []
+    make = httpx.create_ssl_context
+
+    def counted(**rules: Any) -> object:
+        read.append(rules)
+        return make(**rules)
+
+    monkeypatch.setattr(httpx, "create_ssl_context", counted)
+    for _ in range(3):
+        await SocketTransport(HostRules(), in_flight=1).aclose()
+    assert read == [{"trust_env": False}]
