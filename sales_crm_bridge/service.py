@@ -145,6 +145,7 @@ class Service:
         """
         while not (self._stopping.is_set() and not self._workers and not self._ending):
             self._nudge.clear()  # what it is set for from here on, this turn may be too late for
+            turned_us = self._clock.now_us()
             leaving = self._stopping.is_set()
             wanted = [RELAY_LEASE] if leaving else sorted((*self.roster.leases(), RELAY_LEASE, HOUSE_LEASE))
             held = await self._keeper.turn(wanted, leaving=leaving)
@@ -155,11 +156,8 @@ class Service:
                 await self._keeper.give_back(free)
             except (LedgerBusy, EnvironmentFault) as fault:
                 log.warning("leases were not given back", extra={"event": "lease.not-given-back", "code": fault.code})
-            if not self._stopping.is_set():
-                for lease in self.roster.leases():
-                    fence = self._keeper.holds(lease)  # not as the turn said: it may have been given back since
-                    if fence is not None:
-                        await self._start(lease, fence)
+            if await self._start_all(turned_us + round(self._limits.renew_s * 1e6)):
+                continue
             tasks = [task for _, task in self._workers.values()] + [task for task, _ in self._ending.values()]
             if self._stopping.is_set() and not tasks:
                 return  # the last worker has just ended
@@ -189,11 +187,29 @@ class Service:
             elif now_us >= limit_us:
                 task.cancel()
 
-    async def _start(self, lease: str, fence: Fence) -> None:
-        """Start the worker of an account, unless it has one, or one that is still ending, or has failed to start just now."""
+    async def _start_all(self, renew_us: int) -> bool:
+        """Start the workers that there should be. True: the leases are to be renewed (``renew_us``) before the rest is started.
+
+        A thousand starts take longer than a lease lasts: renewed at their end alone, none of the workers would live so long.
+        """
+        for lease in self.roster.leases():
+            if self._stopping.is_set():
+                break
+            fence = self._keeper.holds(lease)  # not as the turn said: it may have been given back since
+            if fence is not None and await self._start(lease, fence):
+                await self._clock.sleep(0)
+                if self._clock.now_us() >= renew_us:
+                    return True
+        return False
+
+    async def _start(self, lease: str, fence: Fence) -> bool:
+        """Start the worker of an account, unless it has one, or one that is still ending, or has failed to start just now.
+
+        True if it was tried.
+        """
         now_us = self._clock.now_us()
         if lease in self._workers or lease in self._ending or self._not_before_us.get(lease, 0) > now_us:
-            return
+            return False
         try:
             worker = await self.roster.worker(lease, fence, self._keeper.still)
         except Exception as fault:  # noqa: BLE001 - what is wrong with one tenant (a secret that is gone, say) stops no other
@@ -201,8 +217,9 @@ class Service:
             extra = {"event": "worker.not-started", "lease": lease, "code": code}
             log.error("a worker could not be started", extra=extra)  # noqa: TRY400 - a foreign message can hold a person's data
             self._not_before_us[lease] = now_us + START_PAUSE_US
-            return
+            return True
         self._workers[lease] = (worker, asyncio.create_task(worker.run(), name=f"worker {lease}"))
+        return True
 
     async def _reloading(self) -> None:
         """Take up changed tenant files: the worker of a changed tenant ends after its step, and begins anew with the new file."""
