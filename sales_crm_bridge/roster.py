@@ -49,11 +49,14 @@ class Roster:
         self._clock = clock
         self._hire = hire
         self._holder = holder
+        self._shelf = tenants.Shelf(catalogue)
         self._stamp: object = None
         self._number = -1
         self._loaded: tenants.Loaded | None = None
         self._seen: dict[str, str] = {}
         self._tenants: dict[str, Tenant] = {}
+        self._leases: dict[str, str] = {}
+        self._tenancy: Tenancy | None = None
         self._retired: dict[str, Ownership] = {}
         self._rows: dict[str, TenantRow] = {}
         self._changed: set[str] = set()
@@ -72,7 +75,7 @@ class Roster:
 
     def leases(self) -> Mapping[str, str]:
         """Lease name → tenant."""
-        return {_lease(tenant): name for name, tenant in self._tenants.items()}
+        return self._leases
 
     @property
     def loaded(self) -> bool:
@@ -88,14 +91,18 @@ class Roster:
 
     def tenancy(self) -> Tenancy:
         """What the gate and intake need to know: a retired tenant's leads, too, were the CRM's until it was retired."""
+        if self._tenancy is not None and self._tenancy.number == self._number:
+            return self._tenancy
         ownership = {name: tenant.ownership for name, tenant in self._tenants.items()} | self._retired
         froms = [span.from_us for one in ownership.values() for span in one.history if span.owner == "crm"]
-        return Tenancy(
+        tenancy = Tenancy(
             ownership=ownership,
             conns={name: self._rows[name].conn for name in ownership},
             earliest_us=min(froms, default=self._clock.now_us()),
             number=self._number,
         )
+        self._tenancy = tenancy if froms else None
+        return tenancy
 
     async def renew(self) -> None:
         """As ``refresh``, which then gives, next time, what has changed."""
@@ -121,15 +128,22 @@ class Roster:
             stamp = tenants.stamp(self._folder)
         except EnvironmentFault as fault:
             return await self._recall(fault)
-        # The number before the rows: rows that are newer than it cost another look, older ones would be taken for what is in force.
-        number = await self._ledger.tenancy()
-        rows = {row.tenant: row for row in await self._ledger.tenants()}
         found_again = self._loaded is not None and self._loaded.found_again()
-        if stamp == self._stamp and _state(rows) == _state(self._rows) and not found_again:
+        same = stamp == self._stamp and not found_again
+        number = await self._ledger.tenancy()
+        if same and number == self._number:
+            return set()
+        rows = await self._in_ledger()
+        if same and _state(rows) == _state(self._rows):
             self._number = number
             return set()
+        # Many files take longer to read than a lease lasts. Only what is read meanwhile is judged, by what the ledger says then.
+        await self._shelf.fill(self._folder, rows, lambda: self._clock.sleep(0))
+        # The number before the rows: rows that are newer than it cost another look, older ones would be taken for what is in force.
+        number = await self._ledger.tenancy()
+        rows = await self._in_ledger()
         now_us = self._clock.now_us()
-        judged = await judge(self._ledger, self._folder, self._catalogue, rows, now_us)
+        judged = await judge(self._ledger, self._folder, self._catalogue, rows, now_us, shelf=self._shelf)
         previous, loaded = judged.previous, judged.loaded
         await self._tell((*loaded.findings, *judged.strays), now_us)
         before = self._tenants
@@ -148,6 +162,7 @@ class Roster:
             now[name] = tenant
         self._loaded = loaded
         self._stamp, self._rows, self._tenants, self._number = stamp, rows, now, number
+        self._leases, self._tenancy = {_lease(tenant): name for name, tenant in now.items()}, None
         self._retired = {name: outline.ownership for name, outline in judged.retired.items() if name not in now}
         self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}
         return _differ(before, now)
@@ -158,15 +173,19 @@ class Roster:
         Raises ``fault`` if it has nothing: then nobody knows of any tenant.
         """
         number = await self._ledger.tenancy()
-        rows = {row.tenant: row for row in await self._ledger.tenants()}
+        rows = await self._in_ledger()
         if not rows:
             raise fault
         await self._tell((fault.finding(str(self._folder)),), self._clock.now_us())
         before = self._tenants
         self._stamp, self._rows, self._number = _UNREAD, rows, number
-        self._tenants = _in_force(rows, self._catalogue)
-        self._retired = {name: one.ownership for name, one in _retired(rows.values(), self._catalogue).items()}
+        self._tenants = _in_force(rows, self._shelf)
+        self._leases, self._tenancy = {_lease(tenant): name for name, tenant in self._tenants.items()}, None
+        self._retired = {name: one.ownership for name, one in _retired(rows.values(), self._shelf).items()}
         return _differ(before, self._tenants)
+
+    async def _in_ledger(self) -> dict[str, TenantRow]:
+        return {row.tenant: row for row in await self._ledger.tenants()}
 
     async def _tell(self, findings: Sequence[Finding], now_us: int) -> None:
         for one in findings:
@@ -183,7 +202,7 @@ class Roster:
 
     async def worker(self, lease: str, fence: Fence, still: Callable[[Fence], bool]) -> Worker:
         """A worker for the account of ``lease``."""
-        tenant = self._tenants[self.leases()[lease]]
+        tenant = self._tenants[self._leases[lease]]
         return await self._hire(tenant, self._rows[tenant.tenant].conn, fence, still)
 
 
@@ -208,13 +227,15 @@ async def judge(
     now_us: int,
     *,
     rewound_us: int | None = None,
+    shelf: tenants.Shelf | None = None,
 ) -> Judged:
     """What a running bridge makes of the files of ``folder``; ``rows``: the ledger's tenants, by name.
 
-    ``rewound_us``: from when on intake is about to read again (None: it is not).
+    ``rewound_us``: from when on intake is about to read again (None: it is not). ``shelf``: what was read before.
     """
-    previous = _in_force(rows, catalogue)
-    retired = _retired(rows.values(), catalogue)
+    shelf = shelf or tenants.Shelf(catalogue)
+    previous = _in_force(rows, shelf)
+    retired = _retired(rows.values(), shelf)
     # Once intake has read anything, a tenant that is new here cannot have owned the past: its intents were passed over.
     begun = await ledger.places(contract.INTENT_TOPIC)
     loaded = tenants.load(
@@ -224,6 +245,7 @@ async def judge(
         passed_us=now_us,
         strangers_us=now_us if begun else 0,
         rewound_us=rewound_us,
+        shelf=shelf,
     )
     strays = [
         finding(
@@ -253,9 +275,9 @@ def owners(rows: Iterable[TenantRow], catalogue: Catalogue) -> list[Ownership]:
 
     Raises ``ConfigError`` as ``tenants.reaccept`` does.
     """
-    known = list(rows)
-    in_force = [tenants.reaccept(row.text, row.tenant, catalogue).ownership for row in known if not row.retired_us]
-    return [*in_force, *(outline.ownership for outline in _retired(known, catalogue).values())]
+    known, shelf = list(rows), tenants.Shelf(catalogue)
+    in_force = [shelf.accepted(row.text, row.tenant).ownership for row in known if not row.retired_us]
+    return [*in_force, *(outline.ownership for outline in _retired(known, shelf).values())]
 
 
 def _differ(before: Mapping[str, Tenant], now: Mapping[str, Tenant]) -> set[str]:
@@ -268,14 +290,12 @@ def _differ(before: Mapping[str, Tenant], now: Mapping[str, Tenant]) -> set[str]
     }
 
 
-def _in_force(rows: Mapping[str, TenantRow], catalogue: Catalogue) -> dict[str, Tenant]:
-    return {name: tenants.reaccept(row.text, name, catalogue) for name, row in rows.items() if not row.retired_us}
+def _in_force(rows: Mapping[str, TenantRow], shelf: tenants.Shelf) -> dict[str, Tenant]:
+    return {name: shelf.accepted(row.text, name) for name, row in rows.items() if not row.retired_us}
 
 
-def _retired(rows: Iterable[TenantRow], catalogue: Catalogue) -> dict[str, Outline]:
-    return {
-        row.tenant: tenants.recall(row.text, row.tenant, row.retired_us, catalogue) for row in rows if row.retired_us
-    }
+def _retired(rows: Iterable[TenantRow], shelf: tenants.Shelf) -> dict[str, Outline]:
+    return {row.tenant: shelf.retired(row.text, row.tenant, row.retired_us) for row in rows if row.retired_us}
 
 
 def row_of(tenant: Tenant, now_us: int) -> TenantRow:

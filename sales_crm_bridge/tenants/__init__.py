@@ -5,6 +5,7 @@ from sales_crm_bridge.tenants.connecting import Catalogue
 from sales_crm_bridge.tenants.file import TenantFile
 from sales_crm_bridge.tenants.judging import SUFFIXES, way_back
 from sales_crm_bridge.tenants.loading import Loaded, load, parse, reaccept, recall, secrets_of, stamp
+from sales_crm_bridge.tenants.shelf import Shelf
 from sales_crm_bridge.tenants.values import (
     ConflictRule,
     Conflicts,
@@ -27,6 +28,7 @@ __all__ = [
     "Outline",
     "PullRules",
     "PushRules",
+    "Shelf",
     "Tenant",
     "TenantFile",
     "compare",

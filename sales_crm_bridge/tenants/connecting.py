@@ -186,11 +186,10 @@ def _host_problems(part: ConnectionPart, address: str, where: Any) -> Iterator[F
             yield finding("config.bad-host", f"{host!r} is not the name or the address of one host", place)
 
 
-def lost_secrets(credentials: object, environ: Mapped[str, str]) -> tuple[SecretRef, ...]:
-    """The references in a file's ``credentials``, whatever these are, that lead nowhere now."""
+def secrets_referred_to(credentials: object) -> tuple[SecretRef, ...]:
+    """The references in a file's ``credentials``, whatever these are."""
     given = credentials.values() if isinstance(credentials, dict) else ()
-    refs = [reference(text) for text in given if isinstance(text, str) and is_reference(text)]
-    return tuple(ref for ref in refs if not ref.there(environ))
+    return tuple(reference(text) for text in given if isinstance(text, str) and is_reference(text))
 
 
 def _address_problems(address: str, allowed: Sequence[str], place: Place) -> list[Finding]:

@@ -21,7 +21,7 @@ from sales_crm_bridge.model import Owner, Secrets
 from sales_crm_bridge.problems import findings_of
 from sales_crm_bridge.secret_refs import SecretMissing
 from sales_crm_bridge.tenants import judging
-from sales_crm_bridge.tenants.connecting import Catalogue, connection_of, lost_secrets
+from sales_crm_bridge.tenants.connecting import Catalogue, connection_of, secrets_referred_to
 from sales_crm_bridge.tenants.entries import spec_of
 from sales_crm_bridge.tenants.file import TenantFile
 from sales_crm_bridge.tenants.outlining import outline_of
@@ -36,10 +36,11 @@ from sales_crm_bridge.tenants.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from sales_crm_bridge.secret_refs import SecretRef
+    from sales_crm_bridge.tenants.shelf import Shelf
     from sales_crm_bridge.yaml_places import Document
 
 UNRESOLVABLE = "config.unresolvable-secret"
@@ -68,10 +69,10 @@ def stamp(folder: Path) -> dict[str, str]:
 
     Raises ``EnvironmentFault`` when the folder cannot be read.
     """
-    return {path.name: _digest(_bytes(path) or b"") for path in _files(folder) or ()}
+    return {path.name: _digest(raw_of(path) or b"") for path in paths(folder) or ()}
 
 
-def _files(folder: Path) -> list[Path] | None:
+def paths(folder: Path) -> list[Path] | None:
     """The tenants' files; None where there is no folder. One that is there and cannot be read is no empty one."""
     try:
         if not folder.is_dir():
@@ -94,7 +95,7 @@ def _meant(path: Path) -> bool:
     return path.is_file() or not path.name.startswith(".")
 
 
-def _bytes(path: Path) -> bytes | None:
+def raw_of(path: Path) -> bytes | None:
     """The file's bytes, at most one more than a file may have; None if it cannot be read."""
     try:
         with path.open("rb") as stream:
@@ -117,6 +118,7 @@ def load(
     rewound_us: int | None = None,
     environ: Mapped[str, str] | None = None,
     secrets: bool = True,
+    shelf: Shelf | None = None,
 ) -> Loaded:
     """Every ``*.yaml`` of ``folder``, each the file of the tenant it is named after.
 
@@ -126,9 +128,14 @@ def load(
     ``rewound_us``: from when on it will judge them again, so that what it has passed over since can become the CRM's (what it has
     taken since is done, and cannot become the domain's).
     ``environ``: where ``env:`` references lead (default: the process's environment); ``secrets`` False: they are not followed.
-    Raises ``EnvironmentFault`` when the folder cannot be read.
+    ``shelf``: gives what was read before. Raises ``EnvironmentFault`` when the folder cannot be read.
     """
-    read, loose = _read_all(folder, catalogue, _environ(environ, follow=secrets))
+    follow = _environ(environ, follow=secrets)
+
+    def reader(raw: bytes, file: str) -> Read:
+        return read_one(raw, file, catalogue, follow) if shelf is None else shelf.file(raw, file, follow)
+
+    read, loose = _read_all(folder, reader)
     accepted = previous or {}
     outlines = [one.outline for one in read]
     there = {PurePath(name).name for name in (*(one.file for one in outlines), *(one.place.file for one in loose))}
@@ -157,21 +164,19 @@ def load(
     return Loaded(tenants=tenants, findings=tuple(_ordered(told)), asleep=tuple(asleep), lost=lost)
 
 
-def _read_all(
-    folder: Path, catalogue: Catalogue, environ: Mapped[str, str] | None
-) -> tuple[list[_Read], list[Finding]]:
+def _read_all(folder: Path, reader: Callable[[bytes, str], Read]) -> tuple[list[Read], list[Finding]]:
     """The folder's files, and a finding for each that cannot be read, or for a folder that is not there."""
     loose: list[Finding] = []
-    files = _files(folder)
+    files = paths(folder)
     if files is None:
         loose.append(finding("tenant.no-folder", "the folder is not there", Place(file=str(folder))))
-    read: list[_Read] = []
+    read: list[Read] = []
     for path in files or ():
-        raw = _bytes(path)
+        raw = raw_of(path)
         if raw is None:
             loose.append(finding("yaml.unreadable", "cannot read the file", Place(file=str(path))))
         else:
-            read.append(_read(raw, str(path), catalogue, environ))
+            read.append(reader(raw, str(path)))
     return read, loose
 
 
@@ -181,12 +186,16 @@ def _unchanged(one: Outline, before: Outline | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
-    """One file: a tenant, or findings; and its outline in any case. ``lost``: secrets that it refers to and that are not there."""
+class Read:
+    """One file: a tenant, or findings; and its outline in any case.
+
+    ``refs``: the secrets that it refers to; ``lost``: those that it is refused for, since they are not there.
+    """
 
     tenant: Tenant | None
     findings: list[Finding]
     outline: Outline
+    refs: tuple[SecretRef, ...]
     lost: tuple[SecretRef, ...]
 
 
@@ -203,7 +212,7 @@ def parse(
 
     ``accepted``: it is in force already.
     """
-    read = _read(raw, file, catalogue, _environ(environ, follow=secrets), accepted=accepted)
+    read = read_one(raw, file, catalogue, _environ(environ, follow=secrets), accepted=accepted)
     return read.tenant, read.findings
 
 
@@ -212,18 +221,24 @@ def _environ(given: Mapped[str, str] | None, *, follow: bool) -> Mapped[str, str
     return (os.environ if given is None else given) if follow else None
 
 
-def _read(
-    raw: bytes, file: str, catalogue: Catalogue, environ: Mapped[str, str] | None, *, accepted: bool = False
-) -> _Read:
+def read_one(
+    raw: bytes,
+    file: str,
+    catalogue: Catalogue,
+    environ: Mapped[str, str] | None,
+    *,
+    accepted: bool = False,
+) -> Read:
+    """One file by itself; ``environ`` None: references are not followed. ``accepted``: it is in force already."""
     document = yaml_places.parse(raw, file)
     outline = outline_of(document, _digest(raw.removeprefix(codecs.BOM_UTF8)), catalogue)
     tenant, found = _tenant(raw, document, outline, catalogue, environ, accepted=accepted)
+    part = document.value.get("connection") if isinstance(document.value, dict) else None
+    refs = secrets_referred_to(part.get("credentials") if isinstance(part, dict) else None)
     lost: tuple[SecretRef, ...] = ()
-    unresolvable = any(one.code == UNRESOLVABLE for one in found)
-    if unresolvable and environ is not None and isinstance(document.value, dict):
-        part = document.value.get("connection")
-        lost = lost_secrets(part.get("credentials") if isinstance(part, dict) else None, environ)
-    return _Read(tenant=tenant, findings=found, outline=outline, lost=lost)
+    if environ is not None and any(one.code == UNRESOLVABLE for one in found):
+        lost = tuple(ref for ref in refs if not ref.there(environ))
+    return Read(tenant=tenant, findings=found, outline=outline, refs=refs, lost=lost)
 
 
 def _tenant(

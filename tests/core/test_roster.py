@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sales_crm_adapters import CATALOGUE
 
-from sales_crm_bridge import contract, gate, tenants
+from sales_crm_bridge import contract, gate, tenants, yaml_places
 from sales_crm_bridge.admission import serves
 from sales_crm_bridge.errors import ConfigError, EnvironmentFault
 from sales_crm_bridge.ledger import SqlLedger, open_ledger
@@ -29,11 +32,18 @@ class Clock:
     def now_us(self) -> int:
         return self.now
 
+    sleeps = 0
+
+    async def sleep(self, _seconds: float) -> None:
+        """Time stands still."""
+        type(self).sleeps += 1
+
 
 @pytest.fixture(autouse=True)
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_HUBSPOT_TOKEN", "a token")
     monkeypatch.setattr(Clock, "now", NOW_US)
+    monkeypatch.setattr(Clock, "sleeps", 0)
 
 
 def roster(folder: Path, ledger: Any) -> Roster:
@@ -362,3 +372,133 @@ async def test_a_folder_that_cannot_be_read_is_a_matter_of_the_environment(
     (tmp_path / "acme.yaml").write_text(EXAMPLE.replace("every: 30s", "every: 20s"))
     assert await home.refresh() == {"connection/acme/hubspot"}
     await ledger.close()
+
+
+def file_of(name: str, *, every: str = "30s", secret: str = "env:ACME_HUBSPOT_TOKEN") -> str:
+    """Tell a file like the example's for another tenant."""
+    text = EXAMPLE.replace("tenant: acme", f"tenant: {name}").replace('"4242"', f'"{name}"')
+    return text.replace("every: 30s", f"every: {every}").replace("env:ACME_HUBSPOT_TOKEN", secret)
+
+
+async def test_of_many_files_only_what_has_changed_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand take long to read: also with the ledger's texts each is read once, and everything else has a turn after each."""
+    read: list[str] = []
+    parse = yaml_places.parse
+
+    def counted(raw: bytes, name: str) -> yaml_places.Document:
+        read.append(Path(name).stem)
+        return parse(raw, name)
+
+    monkeypatch.setattr(yaml_places, "parse", counted)
+    ledger = await open_ledger("sqlite://:memory:")
+    first = roster(tmp_path, ledger)
+    names = [f"t{number}" for number in range(5)]
+    for name in names:
+        (tmp_path / f"{name}.yaml").write_text(file_of(name))
+    await first.refresh()
+    assert (read, Clock.sleeps) == (names, 5)
+    read.clear()
+    (tmp_path / "t3.yaml").write_text(file_of("t3", every="20s"))
+    assert await first.refresh() == {"connection/t3/hubspot"}
+    assert read == ["t3", "t3 (accepted)"]
+    read.clear()
+    (tmp_path / "t9.yaml").write_text(file_of("t9"))
+    assert await first.refresh() == {"connection/t9/hubspot"}
+    assert read == ["t9"]
+    read.clear()
+    second = roster(tmp_path, ledger)
+    await second.refresh()
+    assert read == [*names, "t9"]
+    assert second.leases() == first.leases()
+    await ledger.close()
+
+
+async def test_files_at_rest_cost_one_question_to_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts of all tenants are not read from it every few seconds: a number says whether any has changed."""
+    asked: list[str] = []
+    ledger = await open_ledger("sqlite://:memory:")
+    one, other = roster(tmp_path, ledger), roster(tmp_path, ledger)
+    (tmp_path / "t0.yaml").write_text(file_of("t0"))
+    for _ in range(2):
+        await one.refresh()
+        await other.refresh()
+
+    class Heard:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(ledger, name)
+
+    monkeypatch.setattr(one, "_ledger", Heard())
+    for _ in range(3):
+        assert await one.refresh() == set()
+    assert asked == ["tenancy"] * 3
+    assert one.tenancy() is one.tenancy()
+    (tmp_path / "t0.yaml").write_text(file_of("t0", every="20s"))
+    await other.refresh()
+    (tmp_path / "t0.yaml").write_text(file_of("t0"))
+    before = one.tenancy()
+    await one.refresh()
+    assert one.tenancy().number == await ledger.tenancy() > before.number
+    assert one.tenants()["t0"].pull.every_s == 20
+    await ledger.close()
+
+
+@given(
+    deeds=st.lists(
+        st.tuples(
+            st.sampled_from(["write", "break", "move", "remove", "retire", "secret", "no secret"]),
+            st.sampled_from(["t0", "t1", "t2"]),
+        ),
+        max_size=8,
+    )
+)
+@settings(max_examples=30, deadline=None)
+async def test_what_was_read_before_is_what_reading_anew_gives(deeds: list[tuple[str, str]]) -> None:
+    """Whatever happens to files, secrets and tenants: judged with the shelf and without it, they are the same."""
+    ledger = await open_ledger("sqlite://:memory:")
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "tenants"
+        one = roster(folder, ledger)
+        for number, (deed, tenant) in enumerate(deeds):
+            file, secret = folder / f"{tenant}.yaml", Path(name) / f"secret-{tenant}"
+            match deed:
+                case "write":
+                    file.write_text(file_of(tenant, every=f"{20 + number}s", secret=f"file:{secret}"))
+                case "break" if file.exists():
+                    file.write_text(file.read_text().replace("adapter: hubspot", "adapter: hubspott"))
+                case "move" if file.exists():
+                    file.write_text(file.read_text().replace(f'account: "{tenant}"', 'account: "t0"'))
+                case "remove":
+                    file.unlink(missing_ok=True)
+                case "retire":
+                    await ledger.tenant_retire(tenant, NOW_US + number)
+                case "secret":
+                    secret.write_text("a token")
+                case _:
+                    secret.unlink(missing_ok=True)
+            await one.refresh()
+            rows = {row.tenant: row for row in await ledger.tenants()}
+            kept = await judge(ledger, folder, CATALOGUE, rows, NOW_US, shelf=one._shelf)
+            anew = await judge(ledger, folder, CATALOGUE, rows, NOW_US)
+            assert told(kept) == told(anew)
+    await ledger.close()
+
+
+def told(judged: Judged) -> object:
+    """Tell all of it but for the names under which the ledger's texts are read."""
+
+    def said(one: tenants.Tenant) -> object:
+        outline = one.outline
+        rules = (one.ownership, one.connection, one.pull, one.push, one.conflicts, one.mapping.spec)
+        return (one.tenant, one.text, one.digest, *rules, outline.spans, outline.account, set(outline.places))
+
+    loaded = judged.loaded
+    return (
+        {name: said(one) for name, one in judged.previous.items()},
+        judged.retired,
+        judged.strays,
+        {name: (one.file, said(one)) for name, one in loaded.tenants.items()},
+        (loaded.findings, loaded.asleep, loaded.lost),
+    )
