@@ -314,8 +314,8 @@ class Ledger(Protocol):
         """Put a tenant out of force, its leads the domain's from ``retired_us`` on; False if there is no such tenant in force."""
         ...
 
-    async def connections(self) -> list[ConnectionRow]:
-        """Every connection of a tenant in force, with its fact counter and how it was last said to be."""
+    async def connections(self, conn: int = 0) -> list[ConnectionRow]:
+        """Every connection of a tenant in force (or that one), with its fact counter and how it was last said to be."""
         ...
 
     async def keep_load(self, conn: int) -> bytes:

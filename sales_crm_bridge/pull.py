@@ -61,7 +61,7 @@ class Puller:
             self._standings[walk.name] = standing
         running = {run.feed: run for run in reversed(await desk.ledger.runs(desk.conn, 100, running=True))}
         self._runs = {name: run for name, run in running.items() if run.number == self._run_of(name)}
-        self._facts = next((row.facts for row in await desk.ledger.connections() if row.conn == desk.conn), 0)
+        self._facts = next((row.facts for row in await desk.ledger.connections(desk.conn)), 0)
         if begun:
             await desk.commit(Commit(conn=desk.conn, positions=begun))
         await self._tell_gaps()

@@ -51,8 +51,8 @@ class Pusher:
         not_before_us = desk.clock.now_us() + desk.push.patience.settle_us(0)
         desk.books.start(await desk.ledger.orphans(desk.fence, desk.conn, not_before_us))
         # An earlier session has seen that the CRM does not keep our key: what was lost then is not made again now.
-        rows = await desk.ledger.connections()
-        row = next((row for row in rows if row.conn == desk.conn and row.code == KEY_NOT_KEPT), None)
+        rows = await desk.ledger.connections(desk.conn)
+        row = next((row for row in rows if row.code == KEY_NOT_KEPT), None)
         if row is not None:
             self.trouble = self._unkept = ConnectionStopped(row.code, row.message, remedy=row.remedy)
 

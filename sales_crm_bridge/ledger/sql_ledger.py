@@ -94,9 +94,9 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.run(tenants.retire, tenant, retired_us)
 
-    async def connections(self) -> list[ConnectionRow]:
+    async def connections(self, conn: int = 0) -> list[ConnectionRow]:
         """See ``ports.Ledger``."""
-        return await self._driver.look(tenants.connections)
+        return await self._driver.look(tenants.connections, conn)
 
     async def keep_load(self, conn: int) -> bytes:
         """See ``ports.Ledger``."""

@@ -36,6 +36,10 @@ CONNECTIONS = f"""
     SELECT {CONNECTION.listed_of("c")} FROM connections c JOIN tenants t ON t.conn = c.conn
     WHERE t.retired_us = 0 ORDER BY c.conn
 """  # noqa: S608 - constants
+CONNECTION_ALONE = f"""
+    SELECT {CONNECTION.listed_of("c")} FROM connections c JOIN tenants t ON t.tenant = c.tenant AND t.conn = c.conn
+    WHERE c.conn = ? AND t.retired_us = 0
+"""  # noqa: S608 - constants
 LEFT = """
     SELECT c.conn, c.tenant, c.name, c.adapter, c.account, CASE WHEN t.conn = c.conn THEN t.retired_us ELSE 0 END
     FROM connections c JOIN tenants t ON t.tenant = c.tenant WHERE t.retired_us > 0 OR t.conn <> c.conn ORDER BY c.conn
@@ -87,9 +91,9 @@ def retire(tenant: str, retired_us: int) -> Step[bool]:
     return bool(rows)
 
 
-def connections() -> Step[list[ConnectionRow]]:
-    """Those of tenants in force, by number."""
-    (rows,) = yield (Ask(CONNECTIONS),)
+def connections(conn: int) -> Step[list[ConnectionRow]]:
+    """Those of tenants in force, by number; ``conn`` > 0: that one alone."""
+    (rows,) = yield (Ask(CONNECTION_ALONE, (conn,)) if conn else Ask(CONNECTIONS),)
     return [ConnectionRow(**dict(zip(CONNECTION.names, row, strict=True))) for row in rows]
 
 

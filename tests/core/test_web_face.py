@@ -186,7 +186,7 @@ def test_the_pulse_goes_on_by_itself() -> None:
             def __getattr__(self, name: str) -> Any:
                 raise AssertionError(f"{name} was asked for")
 
-            async def connections(self) -> list[Any]:
+            async def connections(self, _conn: int = 0) -> list[Any]:
                 looks.append(loop.time())
                 if len(looks) == 2:
                     await loop.create_future()
