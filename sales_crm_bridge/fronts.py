@@ -121,7 +121,8 @@ class Inside:
     @property
     def rims(self) -> Mapping[tuple[str, str], RimState]:
         """How the CRMs are found that this process works for."""
-        names = {lease: self._roster.tenants()[tenant] for lease, tenant in self._roster.leases().items()}
+        tenants = self._roster.tenants()
+        names = {lease: tenants[tenant] for lease, tenant in self._roster.leases().items()}
         return {
             (names[lease].tenant, names[lease].connection.name): worker.rim()
             for lease, worker in self._service.workers.items()

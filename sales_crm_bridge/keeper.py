@@ -75,7 +75,8 @@ class Keeper:
         except (LedgerBusy, EnvironmentFault) as fault:
             log.warning("leases could not be renewed", extra={"event": "lease.not-renewed", "code": fault.code})
             return self._now()
-        self.surplus = [name for name in sorted(held) if name not in wanted and name != me] + mine[share:]
+        known = {*wanted, me}
+        self.surplus = [name for name in sorted(held) if name not in known] + mine[share:]
         self._held, self._until_us = held, until_us
         return self._now()
 
