@@ -101,7 +101,7 @@ def settings_in(folder: Path, ledger: str) -> Settings:
             "ledger": ledger,
             "hash_keys": ["a key of the benchmarks, long enough"],
             "seal_key": "another key of the benchmarks",
-            "tenants": {"folder": str(folder / "tenants"), "poll": "1s"},
+            "tenants": {"folder": str(folder / "tenants")},
         }
     )
 

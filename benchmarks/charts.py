@@ -20,6 +20,7 @@ UNITS = {
     "rate": "leads a second",
     "idle_cpu": "at rest, share of a core",
     "tenant_kb": "memory of a tenant, kB",
+    "start_ms": "start of a tenant, ms of CPU",
     "fairness": "least over most of any tenant",
 }
 

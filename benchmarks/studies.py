@@ -19,6 +19,8 @@ IDLE_CPU = 0.1
 """The share of a core that a process may take when none of its tenants has anything to do."""
 TENANT_KB = 500.0
 """What a tenant without work may hold."""
+START_MS = 60.0
+"""The CPU until a tenant without leads is at rest."""
 TENANT_LEADS = 20_000
 """Leads of the busy tenant, and of each tenant of several processes."""
 
@@ -73,6 +75,7 @@ def _crowded(points: Sequence[Point]) -> dict[str, tuple[float, float]]:
         "tenants.rate": (most["rate"] / points[0]["rate"], 0.9),
         "tenants.idle": (IDLE_CPU / most["idle_cpu"], 1.0),
         "tenants.memory": (TENANT_KB / most["tenant_kb"], 1.0),
+        "tenants.start": (START_MS / most["start_ms"], 1.0),
     }
 
 
@@ -106,7 +109,7 @@ STUDIES: dict[str, Study] = {
         figures=_crowded,
         sizes=(1, 10, 100, 1_000),
         quick=(1, 10),
-        chart=("rate", "idle_cpu", "tenant_kb"),
+        chart=("rate", "idle_cpu", "tenant_kb", "start_ms"),
         of="tenants in one process",
         leads=TENANT_LEADS,
         apart=True,

@@ -18,16 +18,19 @@ from sales_crm_bridge.world import RealDice, WallClock
 if TYPE_CHECKING:
     from benchmarks.growth import Point
     from sales_crm_bridge.service import Service
+    from sales_crm_bridge.worker import Worker
 
-REST_S = 10.0
-"""How long the process is left alone to see what it costs at rest."""
+REST_S = 35.0
+"""How long the process is left alone to see what it costs at rest: a little more than what idles is woken after."""
+LOOK_S = 0.05
 
 
 async def crowd(busy: Place, tenants: int) -> Point:
     """``tenants`` tenants, one of them with ``busy.count`` leads to import, the others with a CRM without any.
 
-    ``rate``: its leads a second of CPU, from the moment in which its file is taken up; ``idle_cpu``: the share of a core that the
-    process takes when all is done; ``tenant_kb``: memory for each tenant but the first.
+    ``start_ms``: CPU for each of the others, from its file to the end of its first sweep; ``tenant_kb``: memory for each;
+    ``idle_cpu``: the share of a core that the process takes when all of them rest; ``rate``: leads a second of CPU of the busy one
+    beside them.
     """
     idle = replace(busy, crm=f"{busy.crm}/empty")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=SCRATCH) as name:
@@ -39,21 +42,24 @@ async def crowd(busy: Place, tenants: int) -> Point:
                 clock=WallClock(), dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings)
             )
             service = wiring.assemble(settings, outside, source=None, sink=Nowhere())
-            before_mb = memory_mb()
+            before_mb, before_s = memory_mb(), time.process_time()
             for number in range(1, tenants):
                 tenant_in(folder, idle, tenant=f"t{number:04d}", account=f"a{number}")
             running = asyncio.create_task(service.run())
-            await _imported(service, tenants - 1)
-            idle_mb = memory_mb()
+            for worker in await _workers(service, tenants - 1):
+                await _imported(worker)
+            idle_mb, start_s = memory_mb(), time.process_time() - before_s
             rest_s = await _cpu_share()
             tenant_in(folder, busy)
+            newest = (await _workers(service, tenants))[-1]
             cpu, wall = time.process_time(), time.perf_counter()
-            await _imported(service, tenants)
+            await _imported(newest)
             cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - wall
             service.stop()
             await running
     return {
         "size": float(tenants),
+        "start_ms": start_s * 1000 / max(1, tenants - 1),
         "idle_cpu": rest_s,
         "tenant_kb": (idle_mb - before_mb) * 1000 / max(1, tenants - 1),
         "rate": busy.count / cpu_s,
@@ -62,12 +68,17 @@ async def crowd(busy: Place, tenants: int) -> Point:
     }
 
 
-async def _imported(service: Service, workers: int) -> None:
-    """Come back when so many workers are there and all of them have read their CRM once."""
-    while len(service.workers) < workers or not all(  # noqa: ASYNC110 - the service is as it is shipped, and tells nobody
-        worker.puller.standings and worker.puller.imported() for worker in service.workers.values()
-    ):
-        await asyncio.sleep(0.05)
+async def _workers(service: Service, number: int) -> list[Worker]:
+    """All of them, in the order in which they began, once there are so many."""
+    while len(service.workers) < number:  # noqa: ASYNC110 - the service is as it is shipped, and tells nobody
+        await asyncio.sleep(LOOK_S)
+    return list(service.workers.values())
+
+
+async def _imported(worker: Worker) -> None:
+    """Come back when it has read its CRM once."""
+    while not worker.puller.standings or not worker.puller.imported():  # noqa: ASYNC110 - as above
+        await asyncio.sleep(LOOK_S)
 
 
 async def _cpu_share() -> float:
