@@ -210,6 +210,7 @@ class Service:
         now_us = self._clock.now_us()
         if lease in self._workers or lease in self._ending or self._not_before_us.get(lease, 0) > now_us:
             return False
+        self._stale.discard(lease)  # it begins with the newest file; what changes from now on ends it again
         try:
             worker = await self.roster.worker(lease, fence, self._keeper.still)
         except Exception as fault:  # noqa: BLE001 - what is wrong with one tenant (a secret that is gone, say) stops no other
@@ -229,16 +230,15 @@ class Service:
                 return
             try:
                 changed = await self.roster.refresh()
+                if changed:
+                    self._stale |= changed
+                    self._nudge.set()
                 if self._intaker is not None:
                     await self._intaker.look()
             except (LedgerBusy, EnvironmentFault) as fault:
                 log.warning(
                     "tenant files could not be taken up", extra={"event": "tenant.not-read", "code": fault.code}
                 )
-                continue
-            if changed:
-                self._stale |= changed
-                self._nudge.set()
 
     async def _relaying(self) -> None:
         """Publish the outbox while we hold the relay's lease; when draining, until it is empty."""

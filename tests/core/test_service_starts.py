@@ -6,13 +6,18 @@ import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
+from sales_crm_bridge.errors import EnvironmentFault
 from sales_crm_bridge.keeper import Keeper
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.service import Limits, Service
+from sales_crm_bridge.simulate.loop import VirtualClock, VirtualLoop, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sales_crm_bridge.ledger import SqlLedger
     from sales_crm_bridge.state import Fence
 
 LEASES = {f"connection/t{number:02d}/crm": f"t{number:02d}" for number in range(50)}
@@ -55,6 +60,21 @@ class Worker:
         self._stopping.set()
 
 
+def service_of(ledger: SqlLedger, clock: object, roster: object, intaker: object = None) -> Service:
+    parts = cast("Any", SimpleNamespace())
+    return Service(
+        roster=cast("Any", roster),
+        keeper=Keeper(ledger, cast("Any", clock), "p1", LIMITS.lease_s),
+        ledger=ledger,
+        clock=cast("Any", clock),
+        source=None,
+        intaker=cast("Any", intaker),
+        sink=parts,
+        relay=parts,
+        limits=LIMITS,
+    )
+
+
 async def test_the_leases_are_renewed_while_many_workers_are_started() -> None:
     """Fifty starts of a second each, under leases of twenty seconds: each worker is started once, and holds its lease all along."""
     ledger = await open_ledger("sqlite://:memory:")
@@ -73,18 +93,7 @@ async def test_the_leases_are_renewed_while_many_workers_are_started() -> None:
             assert len(started) < 3 * len(LEASES)
             return Worker(fence)
 
-    parts = cast("Any", SimpleNamespace())
-    service = Service(
-        roster=cast("Any", Roster()),
-        keeper=Keeper(ledger, cast("Any", clock), "p1", LIMITS.lease_s),
-        ledger=ledger,
-        clock=cast("Any", clock),
-        source=None,
-        intaker=None,
-        sink=parts,
-        relay=parts,
-        limits=LIMITS,
-    )
+    service = service_of(ledger, clock, Roster())
     keeping = asyncio.create_task(service._keeping())
     while len(service.workers) < len(LEASES) and not keeping.done():  # noqa: ASYNC110 - the service tells nobody
         await asyncio.sleep(0)
@@ -93,3 +102,43 @@ async def test_the_leases_are_renewed_while_many_workers_are_started() -> None:
     assert lost == []
     assert [fence.lease for fence in started] == sorted(LEASES)
     await ledger.close()
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_worker_begins_anew_once_for_each_change_of_its_file(*, away: bool) -> None:
+    """A tenant that comes has one worker, not a second one soon after; a change counts also where the topic is away."""
+    loop = VirtualLoop()
+    clock = VirtualClock(loop, Clock.now)
+    started: list[int] = []
+    lease = "connection/new/crm"
+
+    class Roster:
+        looks = 0
+
+        def leases(self) -> dict[str, str]:
+            return {lease: "new"} if self.looks else {}
+
+        async def refresh(self) -> set[str]:
+            self.looks += 1
+            return {lease} if self.looks in (1, 10) else set()
+
+        async def worker(self, _lease: str, fence: Fence, _still: Callable[[Fence], bool]) -> Worker:
+            started.append(self.looks)
+            return Worker(fence)
+
+    class Intaker:
+        async def look(self) -> None:
+            if away:
+                raise EnvironmentFault("kafka.away", "away")
+
+    async def story() -> None:
+        ledger = await open_ledger("sqlite://:memory:")
+        service = service_of(ledger, clock, Roster(), Intaker())
+        parts = [asyncio.create_task(service._keeping()), asyncio.create_task(service._reloading())]
+        await clock.sleep(20 * LIMITS.reload_s)
+        service.stop()
+        await asyncio.gather(*parts)
+        await ledger.close()
+
+    run(story(), loop)
+    assert started == [1, 10]
