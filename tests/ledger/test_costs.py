@@ -126,6 +126,16 @@ async def test_no_step_costs_more_after_a_long_history(tmp_path: Path) -> None:
     assert not grown
 
 
+async def test_a_large_ledger_takes_no_more_memory(tmp_path: Path) -> None:
+    """SQLite keeps pages of the file up to a limit of ours: a fifth of what a process may take in all."""
+    ledger = await open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", migrate=True)
+    driver = ledger._driver
+    assert isinstance(driver, SqliteDriver)
+    (kib,) = driver._db.execute("PRAGMA cache_size").fetchone()
+    assert 0 < -kib * 1024 <= 0.23 * 150e6
+    await ledger.close()
+
+
 SCANS = {
     "ready": (commands.READY, (1, 10, 1, 5, 10, 10)),
     "ready behind": (commands.READY_BEHIND, (1, 10, 1, 5, 10, 1, 10, 1, 5, 10, 10)),
