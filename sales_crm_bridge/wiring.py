@@ -180,7 +180,7 @@ class Crew:
         connection, mapping = tenant.connection, tenant.mapping
         adapter = adapter_of(tenant)
         rim = self.rim(tenant, adapter, conn, fence, still)
-        layout = await outside.ledger.layout(mapping.slots)
+        layout, layouts = await layouts_of(outside.ledger, mapping.slots)
         desk = Desk(
             conn=conn,
             tenant=tenant.tenant,
@@ -190,7 +190,7 @@ class Crew:
             eyes=Look(
                 conn=conn,
                 layout=layout,
-                layouts=await outside.ledger.layouts(),
+                layouts=layouts,
                 slot_fields=tuple(mapping.slot_field(slot) for slot in range(len(mapping.slots))),
                 sources=mapping.sources,
                 keyring=Keyring([key.get_secret_value().encode() for key in settings.hash_keys], tenant.tenant),
@@ -229,6 +229,15 @@ class Crew:
 
         seal = answer_seal(settings, tenant)
         return Worker(desk, still, greet, rim.close, rim.state, Answerer(desk, seal.close) if seal else None)
+
+
+async def layouts_of(ledger: Ledger, slots: tuple[str, ...]) -> tuple[int, dict[int, tuple[str, ...]]]:
+    """The number of the layout of these slots, and every layout by its number; it is kept where it is new."""
+    layouts = await ledger.layouts()
+    if slots not in layouts.values():
+        await ledger.layout(slots)
+        layouts = await ledger.layouts()
+    return next(number for number, names in layouts.items() if names == slots), layouts
 
 
 def objections(tenant: Tenant, account: Account) -> list[Finding]:

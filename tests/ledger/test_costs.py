@@ -127,12 +127,12 @@ async def test_no_step_costs_more_after_a_long_history(tmp_path: Path) -> None:
 
 
 async def test_a_large_ledger_takes_no_more_memory(tmp_path: Path) -> None:
-    """SQLite keeps pages of the file up to a limit of ours: a fifth of what a process may take in all."""
+    """SQLite keeps pages of the file up to a limit of ours: a quarter of what a process may take in all."""
     ledger = await open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}", migrate=True)
     driver = ledger._driver
     assert isinstance(driver, SqliteDriver)
     (kib,) = driver._db.execute("PRAGMA cache_size").fetchone()
-    assert 0 < -kib * 1024 <= 0.23 * 150e6
+    assert 0 < -kib * 1024 <= 150e6 / 4
     await ledger.close()
 
 
