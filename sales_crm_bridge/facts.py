@@ -262,13 +262,22 @@ class Scribe:
     def gap_opened(self, gap: Gap, *, version: int, now_us: int) -> OutboxRow:
         """A part of a feed is not proven read."""
         body = contract.CrmGapOpened()
-        told = body.gap
+        self._gap(body.gap, gap)
+        return self._about_connection(body, gap.id, version, now_us)
+
+    def gap_closed(self, gap: Gap, *, version: int, now_us: int) -> OutboxRow:
+        """It is read by now, or nothing is missing for it."""
+        body = contract.CrmGapClosed()
+        self._gap(body.gap, gap)
+        contract.set_time(body.closed_at, gap.closed_us)
+        return self._about_connection(body, gap.id, version, now_us)
+
+    def _gap(self, told: contract.CrmGap, gap: Gap) -> None:
         told.gap_id, told.feed, told.cause = gap.id, gap.feed, gap.cause
         self._connection_ref(told.connection)
         if gap.from_us:
             contract.set_time(told.from_time, gap.from_us)
         contract.set_time(told.to_time, gap.to_us)
-        return self._about_connection(body, gap.id, version, now_us)
 
     def _run(self, run: Run, walk: Walk, lag_us: int) -> contract.CrmSyncRun:
         told = contract.CrmSyncRun(run_id=self.run_id(run), feed=run.feed, kind=_kind(run, walk))
@@ -284,7 +293,7 @@ class Scribe:
 
     def _about_connection(
         self,
-        body: contract.CrmSyncCompleted | contract.CrmSyncFailed | contract.CrmGapOpened,
+        body: contract.CrmSyncCompleted | contract.CrmSyncFailed | contract.CrmGapOpened | contract.CrmGapClosed,
         cause: str,
         version: int,
         now_us: int,

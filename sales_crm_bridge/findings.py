@@ -76,6 +76,10 @@ FINDINGS: dict[str, Explained] = {
         "there is no dead letter of that id",
         "see `deadletters list`, and `deadletters list --closed` for those that were put back or dropped",
     ),
+    "config.no-gap": Explained(
+        "there is no open gap of that id",
+        "see `gaps list`, and `gaps list --closed` for those that were closed",
+    ),
     "config.no-tenant": Explained(
         "there is no tenant, or none of that name",
         "write config/tenants/<tenant>.yaml; docs/config.md explains every key",

@@ -470,6 +470,18 @@ class Ledger(Protocol):
         """Open gaps, oldest first (``conn`` 0: of all connections)."""
         ...
 
+    async def gaps_untold(self, conn: int) -> list[Gap]:
+        """Gaps of a connection that were opened or closed while no fact says so yet, oldest first."""
+        ...
+
+    async def gaps_closed(self, limit: int) -> list[Gap]:
+        """The gaps that were closed last, the newest first."""
+        ...
+
+    async def gap_close(self, name: str, who: str, why: str, now_us: int) -> bool:
+        """Close an open gap; False if there is none of that id. The holder of its account tells of it."""
+        ...
+
     async def dead_letters(self, tenant: str, limit: int, *, code: str = "", after: int = 0) -> list[DeadLetter]:
         """The oldest dead letters with an id above ``after`` (``tenant``, ``code`` "": of all)."""
         ...

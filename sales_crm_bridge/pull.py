@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sales_crm_bridge import gaps
 from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
 from sales_crm_bridge.model import FeedKind, LeadState, Record
 from sales_crm_bridge.policy import sight, walks
@@ -64,7 +65,7 @@ class Puller:
         self._facts = next((row.facts for row in await desk.ledger.connections(desk.conn)), 0)
         if begun:
             await desk.commit(Commit(conn=desk.conn, positions=begun))
-        await self._tell_gaps()
+        self._facts = await gaps.tell(desk, self._facts)
 
     def _run_of(self, name: str) -> int:
         standing = self._standings.get(name)
@@ -370,23 +371,7 @@ class Puller:
         self._runs[walk.name] = run
         if facts is not None:
             self._facts = facts
-            await self._tell_gaps()
-
-    async def _tell_gaps(self) -> None:
-        """Tell of gaps that were opened where no fact of this connection could be written: by intake, say."""
-        desk = self._desk
-        now_us = desk.clock.now_us()
-        untold = [gap for gap in await desk.ledger.gaps(desk.conn) if not gap.told_us]
-        if not untold:
-            return
-        rows = [
-            desk.scribe.gap_opened(gap, version=self._facts + number, now_us=now_us)
-            for number, gap in enumerate(untold, start=1)
-        ]
-        told = [msgspec.structs.replace(gap, told_us=now_us) for gap in untold]
-        facts = self._facts + len(untold)
-        await desk.commit(Commit(conn=desk.conn, outbox=rows, gaps=told, facts=facts))
-        self._facts = facts
+            self._facts = await gaps.tell(desk, self._facts)
 
     def _lag_us(self, standing: Standing) -> int:
         """How far behind the CRM's clock this walk is read: its window's end, or when the sweep began."""

@@ -290,7 +290,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """An interval of a feed that is not proven read: opened, caught up, closed (``closed_us`` > 0).
 
-    ``told_us``: since when a fact says that it is open; 0: none does yet.
+    ``told_us``, ``close_told_us``: since when a fact says that it is open, and closed; 0: none does yet. ``closed_by``,
+    ``closed_why``: the person who has closed it, and why.
     """
 
     id: str
@@ -302,6 +303,9 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     opened_us: int
     closed_us: int = 0
     told_us: int = 0
+    close_told_us: int = 0
+    closed_by: str = ""
+    closed_why: str = ""
 
 
 class TenantRow(msgspec.Struct, frozen=True, kw_only=True):

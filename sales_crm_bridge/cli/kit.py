@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ SECRETS = click.option(
     help="A folder with one secret setting in each file.",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+BY = click.option("--by", "who", default="", help="Who does it, for the record [default: the user of this machine].")
 EXIT_INTERRUPTED = 130
 """What a shell calls the end by SIGINT."""
 
@@ -99,3 +101,11 @@ def agreed(question: str) -> None:
     if not agreed:
         click.echo("nothing was done", err=True)
         sys.exit(EXIT_RUNTIME)
+
+
+def user() -> str:
+    """Who is at this machine, for the record."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in many containers
+        return "unnamed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import msgspec
 from sales_crm_bridge import console, contract, operate, wiring
 from sales_crm_bridge.cli.kit import (
     AS_JSON,
+    BY,
     CONFIG,
     NO_LEDGERS,
     SECRETS,
@@ -21,6 +21,7 @@ from sales_crm_bridge.cli.kit import (
     print_json,
     run_to_end,
     settings_of,
+    user,
 )
 from sales_crm_bridge.deadletters import WORDS, Kind, Order, What, drop, kind_of, redrive
 from sales_crm_bridge.errors import EXIT_OK, EXIT_RUNTIME, ConfigError, Finding, Place
@@ -42,7 +43,6 @@ EVERY = click.option(
 )
 DRY = click.option("--dry-run", "dry", is_flag=True, help="Say what would become of each, and do nothing.")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
-BY = click.option("--by", "who", default="", help="Who does it, for the record [default: the user of this machine].")
 IDS = click.argument("ids", nargs=-1, type=click.IntRange(min=1))
 
 
@@ -237,14 +237,7 @@ def _order(ids: Sequence[int], tenant: str, code: str, *, every: bool, who: str,
         raise click.UsageError("give ids, or --tenant and --code, not both")
     if not (ids or tenant or code or every):
         raise click.UsageError("which dead letters? give ids, --tenant, --code, or --all")
-    return Order(ids=ids, tenant=tenant, code=code, who=who or _user(), why=why)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in many containers
-        return "unnamed"
+    return Order(ids=ids, tenant=tenant, code=code, who=who or user(), why=why)
 
 
 async def _carry_out(

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from sales_crm_bridge import checkup, console, contract, observe, operate, trying
+from sales_crm_bridge.cli.gaps import gaps
 from sales_crm_bridge.cli.kit import (
     AS_JSON,
     CONFIG,
@@ -369,6 +370,7 @@ def version(*, as_json: bool) -> None:
 
 
 cli.add_command(deadletters)
+cli.add_command(gaps)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -19,7 +19,8 @@ RUN = Columns(
     "removed int, stale int, code text"
 )
 GAP = Columns(
-    "id text, conn int, feed text, from_us int, to_us int, cause text, opened_us int, closed_us int, told_us int"
+    "id text, conn int, feed text, from_us int, to_us int, cause text, opened_us int, closed_us int, told_us int,"
+    "close_told_us int, closed_by text, closed_why text"
 )
 DEAD = Columns(
     "source text, tenant text, lead_id text, code text, message text, remedy text, key bytes, payload bytes, headers bytes,"
@@ -30,15 +31,23 @@ KEEP_RUNS = f"""
     INSERT INTO runs ({{columns}}) {{values}} ON CONFLICT (conn, feed, number)
     DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in RUN.names[3:])}
 """
-KEEP_GAPS = f"""
-    INSERT INTO gaps ({{columns}}) {{values}} ON CONFLICT (id)
-    DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in GAP.names[1:])}
+KEEP_GAPS = """
+    INSERT INTO gaps ({columns}) {values} ON CONFLICT (id)
+    DO UPDATE SET told_us = excluded.told_us, close_told_us = excluded.close_told_us
 """
 OPEN_GAPS = "INSERT INTO gaps ({columns}) {values} ON CONFLICT (id) DO NOTHING"
 BURY = "INSERT INTO dead_letters ({columns}) {values} ON CONFLICT (source) DO NOTHING"
 RUNNING = f"SELECT {RUN.listed} FROM runs WHERE conn = ? AND finished_us = 0 ORDER BY feed, number DESC LIMIT ?"  # noqa: S608
 RUNS = f"SELECT {RUN.listed} FROM runs WHERE conn = ? ORDER BY started_us DESC, feed, number DESC LIMIT ?"  # noqa: S608
 GAPS = f"SELECT {GAP.listed} FROM gaps WHERE closed_us = 0 AND conn = ? ORDER BY opened_us, id"  # noqa: S608
+GAPS_UNTOLD = f"""
+    SELECT {GAP.listed} FROM gaps
+    WHERE conn = ? AND (told_us = 0 OR (closed_us > 0 AND close_told_us = 0)) ORDER BY opened_us, id
+"""  # noqa: S608 - constants
+GAPS_CLOSED = f"SELECT {GAP.listed} FROM gaps WHERE closed_us > 0 ORDER BY closed_us DESC, id LIMIT ?"  # noqa: S608
+CLOSE_GAP = """
+    UPDATE gaps SET closed_us = ?, closed_by = ?, closed_why = ? WHERE id = ? AND closed_us = 0 RETURNING id
+"""
 GAPS_OF_ALL = f"SELECT {GAP.listed} FROM gaps WHERE closed_us = 0 ORDER BY opened_us, id"  # noqa: S608
 LAYOUT = "INSERT INTO layouts (names) VALUES (?) ON CONFLICT (names) DO NOTHING"
 
@@ -62,7 +71,7 @@ FORGET_RUNS = """
     ) RETURNING number
 """
 FORGET_LETTERS = "DELETE FROM letters_closed WHERE closed_us < ?"
-FORGET_GAPS = "DELETE FROM gaps WHERE closed_us > 0 AND closed_us < ?"
+FORGET_GAPS = "DELETE FROM gaps WHERE closed_us > 0 AND closed_us < ? AND close_told_us > 0"
 # Every process that ever ran has left a lease of its own; see ``leases.FLOOR``.
 # What nobody waits for any more; an answer in it holds a lead, sealed.
 FORGET_INQUIRIES = "DELETE FROM inquiries WHERE until_us < ?"
@@ -81,7 +90,7 @@ def keep_runs(runs: Sequence[Run]) -> Many:
 
 
 def keep_gaps(gaps: Sequence[Gap]) -> Many:
-    """The work that inserts or replaces gaps."""
+    """The work that inserts gaps, and of those that are known says what is told of them; nothing else of them changes."""
     return Many(KEEP_GAPS, GAP, list({gap.id: astuple(gap) for gap in gaps}.values()))
 
 
@@ -112,6 +121,24 @@ def gaps(conn: int) -> Step[list[Gap]]:
     """Open ones, the oldest first."""
     (rows,) = yield (Ask(GAPS, (conn,)) if conn else Ask(GAPS_OF_ALL),)
     return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
+
+
+def gaps_untold(conn: int) -> Step[list[Gap]]:
+    """Opened or closed, and no fact says so yet; the oldest first."""
+    (rows,) = yield (Ask(GAPS_UNTOLD, (conn,)),)
+    return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
+
+
+def gaps_closed(limit: int) -> Step[list[Gap]]:
+    """The last ones first."""
+    (rows,) = yield (Ask(GAPS_CLOSED, (limit,)),)
+    return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
+
+
+def gap_close(name: str, who: str, why: str, now_us: int) -> Step[bool]:
+    """Close it, if it is open."""
+    (rows,) = yield (Ask(CLOSE_GAP, (now_us, who, why, name)),)
+    return bool(rows)
 
 
 def layouts() -> Step[dict[int, tuple[str, ...]]]:

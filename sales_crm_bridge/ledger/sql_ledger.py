@@ -226,6 +226,18 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.look(house.gaps, conn)
 
+    async def gaps_untold(self, conn: int) -> list[Gap]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(house.gaps_untold, conn)
+
+    async def gaps_closed(self, limit: int) -> list[Gap]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(house.gaps_closed, limit)
+
+    async def gap_close(self, name: str, who: str, why: str, now_us: int) -> bool:
+        """See ``ports.Ledger``."""
+        return await self._driver.run(house.gap_close, name, who, why, now_us)
+
     async def dead_letters(self, tenant: str, limit: int, *, code: str = "", after: int = 0) -> list[DeadLetter]:
         """See ``ports.Ledger``."""
         return await self._driver.look(letters.listed, tenant, code, after, limit)

@@ -1,5 +1,7 @@
 """Runs, gaps and retention."""
 
+import msgspec
+
 from sales_crm_bridge.model import Operation
 from sales_crm_bridge.state import CommandChange, CommandState, Commit, Gap, InboxRow, Intake, NewCommand, Run
 from tests.ledger.house import House
@@ -45,9 +47,30 @@ async def test_a_gap_is_open_until_it_is_closed(house: House) -> None:
     await house.ledger.commit(fence, Commit(conn=conn, gaps=[late, early]))
     assert await house.ledger.gaps(0) == [early, late]
     assert await house.ledger.gaps(conn) == [late]
-    closed = Gap(id="a", conn=conn, feed="f", from_us=1, to_us=2, cause="token expired", opened_us=9, closed_us=12)
-    await house.ledger.commit(fence, Commit(conn=conn, gaps=[closed]))
+    assert await house.ledger.gap_close("a", "ann", "uttered again", 12)
+    assert not await house.ledger.gap_close("a", "bob", "too late", 13)
+    assert not await house.ledger.gap_close("c", "ann", "not there", 13)
     assert await house.ledger.gaps(0) == [early]
+    closed = msgspec.structs.replace(late, closed_us=12, closed_by="ann", closed_why="uttered again")
+    assert await house.ledger.gaps_closed(9) == [closed]
+
+
+async def test_a_gap_is_told_when_it_opens_and_when_it_closes(house: House) -> None:
+    """Whoever tells of it has read it before: what a person has closed meanwhile stays closed, and is told next."""
+    conn, fence = await house.connection()
+    gap = Gap(id="a", conn=conn, feed="f", from_us=1, to_us=2, cause="x", opened_us=9)
+    await house.ledger.commit(fence, Commit(conn=conn, gaps=[gap]))
+    (untold,) = await house.ledger.gaps_untold(conn)
+    assert await house.ledger.gap_close("a", "ann", "why", 12)
+    await house.ledger.commit(fence, Commit(conn=conn, gaps=[msgspec.structs.replace(untold, told_us=20)]))
+    (untold,) = await house.ledger.gaps_untold(conn)
+    assert (untold.told_us, untold.closed_us, untold.closed_by) == (20, 12, "ann")
+    await house.ledger.forget(0, 0, 99, 9)
+    assert await house.ledger.gaps_untold(conn) == [untold], "what nobody has told of is not forgotten"
+    await house.ledger.commit(fence, Commit(conn=conn, gaps=[msgspec.structs.replace(untold, close_told_us=30)]))
+    assert await house.ledger.gaps_untold(conn) == []
+    await house.ledger.forget(0, 0, 99, 9)
+    assert await house.ledger.gaps_closed(9) == []
 
 
 async def finished(house: House, times_us: list[int]) -> tuple[int, list[int]]:
@@ -72,7 +95,7 @@ async def test_retention_takes_what_is_past_its_time_and_no_more(house: House) -
     await house.intents(conn, "open")
     fence = await house.lease("other")
     rows = [run(conn, 1, finished_us=5), run(conn, 2, finished_us=6), run(conn, 1, feed="changes", finished_us=7)]
-    closed = Gap(id="a", conn=conn, feed="f", from_us=1, to_us=2, cause="x", opened_us=1, closed_us=3)
+    closed = Gap(id="a", conn=conn, feed="f", from_us=1, to_us=2, cause="x", opened_us=1, closed_us=3, close_told_us=3)
     opened = Gap(id="b", conn=conn, feed="f", from_us=1, to_us=2, cause="x", opened_us=1)
     await house.ledger.commit(fence, Commit(conn=conn, runs=rows, gaps=[closed, opened]))
     assert await house.ledger.forget(20, 0, 0, 100) == 1
