@@ -14,6 +14,7 @@ from sales_crm_bridge.errors import (
     ConfigError,
     ConnectionStopped,
     EnvironmentFault,
+    LedgerBusy,
     RuntimeFault,
     one_exit_code,
 )
@@ -21,6 +22,8 @@ from sales_crm_bridge.keeper import Keeper
 from sales_crm_bridge.relay import Relay
 from sales_crm_bridge.roster import Roster
 from sales_crm_bridge.service import RELAY_LEASE
+from sales_crm_bridge.tasks import end, first
+from sales_crm_bridge.worker import outbox_full
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ports import Clock
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.worker import Worker
+
+
+LOOK_S = 1.0
+"""How often it is looked whether facts wait, and whether there is room for more."""
 
 
 class Progress(Protocol):
@@ -112,15 +119,24 @@ async def sync_once(settings: Settings, only: frozenset[str], progress: Progress
         sink = operate.facts_of(settings)
         keeper = Keeper(ledger, clock, dice.name(), settings.lease.ttl_s)
         wanted = {lease: name for lease, name in sorted(roster.leases().items()) if not only or name in only}
+        beside: asyncio.Task[None] | None = None
         renewing = asyncio.create_task(_renew(keeper, clock, sorted((*wanted, RELAY_LEASE)), settings.lease.renew_s))
         try:
             await keeper.turn(sorted((*wanted, RELAY_LEASE)))
-            done = [await _sync_tenant(roster, keeper, lease, name, progress) for lease, name in wanted.items()]
             relay = Relay(ledger, sink, clock, settings.relay.outbox_batch)
-            published = await _publish(relay, keeper)
+            publisher = _Publisher(relay, keeper)
+            beside = asyncio.create_task(publisher.beside())
+            patience_s = settings.relay.publish_timeout_s
+            done = [
+                await _sync_tenant(roster, keeper, lease, name, progress, clock, patience_s)
+                for lease, name in wanted.items()
+            ]
+            publisher.ending.set()
+            await beside
+            published = await publisher.rest()
             waiting = (await ledger.outbox_depth())[0]
         finally:
-            renewing.cancel()
+            await end((renewing, *([beside] if beside is not None else [])))
             await sink.close()
             await keeper.drop_all()
         trouble = _unpublished(waiting, relay.trouble) if waiting else None
@@ -133,7 +149,9 @@ async def _renew(keeper: Keeper, clock: Clock, wanted: Sequence[str], every_s: f
         await keeper.turn(wanted)
 
 
-async def _sync_tenant(roster: Roster, keeper: Keeper, lease: str, name: str, progress: Progress) -> Synced:
+async def _sync_tenant(
+    roster: Roster, keeper: Keeper, lease: str, name: str, progress: Progress, clock: Clock, patience_s: float
+) -> Synced:
     told = Synced(tenant=name)
     fence = keeper.holds(lease)
     if fence is None:
@@ -143,7 +161,11 @@ async def _sync_tenant(roster: Roster, keeper: Keeper, lease: str, name: str, pr
         return told
     worker = await roster.worker(lease, fence, keeper.still)
     try:
-        await worker.once(lambda feed, read: progress.tell(name, feed, read))
+        working = asyncio.create_task(worker.once(lambda feed, read: progress.tell(name, feed, read)))
+        try:
+            await _while_there_is_room(working, worker, clock, patience_s)
+        finally:
+            await end((working,))
     except* RuntimeFault as group:
         told.trouble = next(_faults(group))
     finally:
@@ -189,11 +211,47 @@ def _unpublished(waiting: int, code: str) -> BridgeError:
     return EnvironmentFault(code, said, place="kafka", remedy=remedy)
 
 
-async def _publish(relay: Relay, keeper: Keeper) -> int:
-    published = 0
-    while (fence := keeper.holds(RELAY_LEASE)) is not None:
-        done = await relay.step(fence)
-        published += done
-        if not done:
-            break
-    return published
+async def _while_there_is_room(working: asyncio.Task[None], worker: Worker, clock: Clock, patience_s: float) -> None:
+    """Wait for the work. Raises ``OutboxFull`` if for so long no fact has left to make room for more."""
+    full_us = 0
+    while not working.done():
+        await first((working,), LOOK_S)
+        now_us = clock.now_us()
+        full_us = (full_us or now_us) if worker.desk.books.full else 0
+        if full_us and now_us - full_us > patience_s * 1e6:
+            raise outbox_full(worker.desk.outbox_max)
+    await working
+
+
+class _Publisher:
+    """Publishes while the tenants are read, or a first import of more facts than may wait would never end."""
+
+    def __init__(self, relay: Relay, keeper: Keeper) -> None:
+        self._relay = relay
+        self._keeper = keeper
+        self._published = 0
+        self.ending = asyncio.Event()
+
+    async def beside(self) -> None:
+        """Until ``ending``, after the batch under way; what the ledger cannot do now is left for the rest."""
+        while not self.ending.is_set():
+            try:
+                done = await self._batch()
+            except (LedgerBusy, EnvironmentFault):
+                done = 0
+            if not done:
+                ending = asyncio.ensure_future(self.ending.wait())
+                await first((ending,), LOOK_S)
+                await end((ending,))
+
+    async def rest(self) -> int:
+        """What is left; gives how many facts were published in all."""
+        while await self._batch():
+            pass
+        return self._published
+
+    async def _batch(self) -> int:
+        fence = self._keeper.holds(RELAY_LEASE)
+        done = await self._relay.step(fence) if fence is not None else 0
+        self._published += done
+        return done

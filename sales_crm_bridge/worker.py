@@ -255,7 +255,7 @@ class Worker:
         lanes = [self._fault[lane] for lane in _LANES if lane in self._fault]
         faults = [*lanes, *(fault for fault in (self.pusher.trouble, self.puller.trouble) if fault is not None)]
         if desk.books.full:
-            faults.append(_outbox_full(desk.outbox_max))
+            faults.append(outbox_full(desk.outbox_max))
         worst = min(faults, key=lambda fault: _GRAVITY.get(type(fault), 0), default=None)
         state = "ok" if worst is None else _STATES.get(type(worst), "stopped")
         code = worst.code if worst is not None else ""
@@ -290,7 +290,8 @@ class Worker:
             log.warning("could not write down how the CRM of %s is: %s", desk.tenant, fault.code, extra=extra)
 
 
-def _outbox_full(limit: int) -> OutboxFull:
+def outbox_full(limit: int) -> OutboxFull:
+    """Why nothing is pulled or pushed while ``limit`` facts wait."""
     return OutboxFull(
         "relay.outbox-full",
         f"{limit} facts of the connection wait for Kafka, so its pulls and pushes pause",

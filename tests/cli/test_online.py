@@ -275,6 +275,25 @@ async def test_a_sync_whose_facts_kafka_does_not_take_says_so(tmp_path: Path, po
         assert json.loads(said)["published"] >= told["waiting"]
 
 
+async def test_a_sync_of_more_leads_than_facts_may_wait_comes_to_its_end(tmp_path: Path) -> None:
+    """Facts are published while it reads. Without a Kafka it stops there and says why, and the next one goes on."""
+    portal = Portal.seeded(seed=1, leads=2_500, clock=time.time, vices=Vices(search_per_s=100))
+    portal.add_property("contacts", "bridge_lead_id", unique=True)
+    async with shop(tmp_path, portal) as deployment:
+        relay = {"publish_timeout": "1s", "outbox_rows_max": 1_000}
+        whole = json.loads((tmp_path / "bridge.yaml").read_text()) | {"relay": relay}
+        (tmp_path / "bridge.yaml").write_text(json.dumps(whole))
+        (tmp_path / "alone.yaml").write_text(json.dumps(whole | {"kafka": {"bootstrap.servers": "127.0.0.1:1"}}))
+        code, said = await deployment.call("sync", "--once", "--json", "-c", str(tmp_path / "alone.yaml"))
+        assert code == 3, said
+        told = json.loads(said)
+        assert 1_000 <= told["waiting"] < 1_200
+        assert told["tenants"][0]["code"] == "relay.outbox-full"
+        code, said = await deployment.call("sync", "--once", "--json")
+        assert (code, json.loads(said)["waiting"]) == (0, 0), said
+        assert json.loads(said)["published"] >= 2_500
+
+
 async def test_a_sync_of_a_tenant_that_was_not_read_says_why(tmp_path: Path, portal: Portal) -> None:
     """Exit code 1 with code and remedy: the CRM is away, or another process has the account."""
     async with shop(tmp_path, portal) as deployment:
