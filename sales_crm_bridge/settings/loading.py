@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import ValidationError
 
@@ -14,7 +14,7 @@ from sales_crm_bridge.errors import ConfigError, Finding, Place
 from sales_crm_bridge.findings import finding
 from sales_crm_bridge.problems import findings_of
 from sales_crm_bridge.secret_refs import is_reference
-from sales_crm_bridge.settings.models import KAFKA_SECRETS, Settings, secrets_in_query
+from sales_crm_bridge.settings.models import KAFKA_SECRETS, Settings, ledger_parts, secrets_in_query
 from sales_crm_bridge.settings.salvaging import salvage, touches
 from sales_crm_bridge.settings.sources import Route, environment, holds, merged, secret_files
 
@@ -148,10 +148,7 @@ def _plain_secrets(document: yaml_places.Document) -> list[Finding]:
 
 def _names_a_password(ledger: str) -> bool:
     """Whether a secret stands in the address as it is, before the host or among the parameters."""
-    try:
-        parts = urlsplit(ledger)
-    except ValueError:
-        return False
+    parts = ledger_parts(ledger)
     secrets = [unquote(parts.password or ""), *secrets_in_query(parts.query)]
     return any(secret and not is_reference(secret) for secret in secrets)
 

@@ -7,9 +7,10 @@ bridge has its name here. Durations are written with their unit (``30s``), so th
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -81,13 +82,11 @@ def _read_secret(value: object) -> object:
 
 def _ledger(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
-    try:
-        parts = urlsplit(text)
-        password = unquote(parts.password or "")
-    except ValueError:
-        raise PydanticCustomError("config.bad-ledger", "not a ledger address") from None
+    parts = ledger_parts(text)
+    password = unquote(parts.password or "")
     embedded = parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1
-    if not embedded and not (parts.scheme == "postgresql" and len(parts.path) > 1):
+    served = parts.scheme == "postgresql" and len(parts.path) > 1 and all(map(_HOST.fullmatch, _hosts(parts)))
+    if not embedded and not served:
         raise PydanticCustomError("config.bad-ledger", "not a ledger address")
     if any(not _is_port(port) for port in _ports(parts)):
         remedy = f"write a port from 1 to {PORT_MAX:,}, or none for PostgreSQL's own"
@@ -98,6 +97,25 @@ def _ledger(value: SecretStr) -> SecretStr:
     return SecretStr(with_password(text, str(_read_secret(password)))) if is_reference(password) else value
 
 
+_HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]*)(:[^\[\]:]*)?")
+
+
+def ledger_parts(address: str) -> SplitResult:
+    """A ledger's address by its parts, as libpq reads it: there may be several hosts, also with an IPv6 address among them.
+
+    ``urllib`` refuses such a list from some patch release of each Python on.
+    """
+    scheme, _, rest = address.partition("://")
+    rest, _, fragment = rest.partition("#")
+    rest, _, query = rest.partition("?")
+    netloc, slash, path = rest.partition("/")
+    return SplitResult(scheme.lower(), netloc, slash + path, query, fragment)
+
+
+def _hosts(parts: SplitResult) -> list[str]:
+    return parts.netloc.rpartition("@")[2].split(",")
+
+
 def secrets_in_query(query: str) -> list[str]:
     """The secrets that a PostgreSQL address may have behind its ``?`` (libpq's parameters, PostgreSQL 18)."""
     return [value for name, value in parse_qsl(query) if name in {"password", "sslpassword", "oauth_client_secret"}]
@@ -105,7 +123,7 @@ def secrets_in_query(query: str) -> list[str]:
 
 def _ports(parts: SplitResult) -> list[str]:
     """The ports that a PostgreSQL address names: one for each of its hosts, before the path or behind the ``?``."""
-    ends = [host.rpartition("]")[2] for host in parts.netloc.rpartition("@")[2].split(",")]
+    ends = [host.rpartition("]")[2] for host in _hosts(parts)]
     queried = [port for name, value in parse_qsl(parts.query) if name == "port" for port in value.split(",")]
     return [port for port in (*(end.partition(":")[2] for end in ends), *queried) if port]
 
@@ -116,7 +134,7 @@ def _is_port(text: str) -> bool:
 
 def with_password(address: str, password: str) -> str:
     """A PostgreSQL address with ``password`` in place of the one it may have, percent-encoded."""
-    parts = urlsplit(address)
+    parts = ledger_parts(address)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}"))
 

@@ -113,6 +113,9 @@ def test_every_problem_is_told_with_its_line(tmp_path: Path) -> None:
         ("postgresql://u:env:KEY@h:0/db", "config.bad-ledger"),
         ("postgresql://u@h1:5432,[::1]:x/db", "config.bad-ledger"),
         ("postgresql://u@h/db?port=70000", "config.bad-ledger"),
+        ("postgresql://u@[::1/db", "config.bad-ledger"),
+        ("postgresql://u@h1,x[::1]:5432/db", "config.bad-ledger"),
+        ("sqlite:ledger.db", "config.bad-ledger"),
     ],
 )
 def test_a_ledger_address_holds_no_plain_secret_and_no_impossible_port(
