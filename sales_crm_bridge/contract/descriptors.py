@@ -7,8 +7,10 @@ knows none of our extensions; so its bytes are read once more with the private p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from sales_crm_bridge.errors import Bug
@@ -24,7 +26,9 @@ from sales_crm_bridge.pb import (
 )
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
+    from collections.abc import Callable, Iterable
+
+    from google.protobuf.descriptor import Descriptor, FileDescriptor
     from google.protobuf.descriptor_pb2 import FileOptions, MessageOptions
     from google.protobuf.message import Message
 
@@ -81,6 +85,9 @@ class Envelope(Generic[E_co]):
 
     ``oneof``: the name of the group of variants; ``index``: the message's place in its file (a schema registry's framing names
     it); ``subject_id``: the subject's field that identifies it; ``data_schema``: the CloudEvents ``dataschema``.
+
+    Of the required fields: ``texts`` and ``numbers`` read them at once, ``parts`` are the messages among them, each as what it is
+    in and its name.
     """
 
     message: type[E_co]
@@ -95,6 +102,9 @@ class Envelope(Generic[E_co]):
     subject_id: str
     data_schema: str
     major: int
+    texts: Callable[[Message], tuple[str, ...]]
+    numbers: Callable[[Message], tuple[int, ...]]
+    parts: tuple[tuple[Callable[[Message], Message], str], ...]
 
     @property
     def full_name(self) -> str:
@@ -107,6 +117,7 @@ def _envelope(message: type[E]) -> Envelope[E]:
     descriptor = cast("Descriptor", message.DESCRIPTOR)
     options = eventing_of(descriptor)
     (oneof,) = descriptor.oneofs
+    required = [(path, _field_at(descriptor, path)) for path in options.required_fields]
     variants = {}
     for field in sorted(cast("list[FieldDescriptor]", oneof.fields), key=lambda field: field.number):
         kind = cast("Descriptor", field.message_type)
@@ -132,7 +143,40 @@ def _envelope(message: type[E]) -> Envelope[E]:
         subject_id=options.partition_key_fields[-1].removeprefix("subject."),
         data_schema=f"urn:ameide:proto:{descriptor.full_name}",
         major=int(descriptor.file.package.rpartition(".v")[2]),
+        texts=_together(path for path, field in required if field.type == FieldDescriptor.TYPE_STRING),
+        numbers=_together(
+            path
+            for path, field in required
+            if field.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE)
+        ),
+        parts=tuple(
+            (_inside(path), field.name) for path, field in required if field.type == FieldDescriptor.TYPE_MESSAGE
+        ),
     )
+
+
+def _field_at(descriptor: Descriptor, path: str) -> FieldDescriptor:
+    field: FieldDescriptor | None = None
+    for name in path.split("."):
+        field = descriptor.fields_by_name[name]
+        descriptor = cast("Descriptor", field.message_type)
+    assert field is not None
+    return field
+
+
+def _together(paths: Iterable[str]) -> Callable[[Message], tuple[Any, ...]]:
+    """The values at these paths, read at once."""
+    names = tuple(paths)
+    if not names:
+        return lambda _: ()
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda message: (get(message),)
+
+
+def _inside(path: str) -> Callable[[Message], Message]:
+    """The message that the field at ``path`` is in."""
+    parent = path.rpartition(".")[0]
+    return attrgetter(parent) if parent else lambda message: message
 
 
 INTENTS = _envelope(intents_pb2.SalesDomainIntent)

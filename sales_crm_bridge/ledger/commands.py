@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 INBOX = Columns("tenant text, message_id text, taken_us int")
 NEW = Columns(
-    "conn int, tenant text, message_id text, lead_id text, operation text, payload bytes, occurred_us int, state text"
+    "conn int, tenant text, message_id text, lead_id text, operation text, payload bytes, occurred_us int, state text,"
+    "eldest int"
 )
 OFFSET = Columns("topic text, part int, next_offset int")
-LEAD = Columns("conn int, lead_id text")
 COMMAND = (
     "seq, conn, tenant, message_id, lead_id, operation, payload, occurred_us, state, attempt, waits, epoch,"
     " not_before_us, reason, head"
@@ -36,7 +36,18 @@ LOCK = "SELECT conn FROM connections WHERE conn {in} ORDER BY conn {update}"
 TAKE_IN = """
     INSERT INTO inbox ({columns}) {values} ON CONFLICT (tenant, message_id) DO NOTHING RETURNING tenant, message_id
 """
-MAKE = "INSERT INTO commands ({columns}) {values}"
+# ``eldest``: the first of its lead in this batch, the only one that may become the head.
+MAKE = """
+    INSERT INTO commands (conn, tenant, message_id, lead_id, operation, payload, occurred_us, state, head)
+    SELECT r.conn, r.tenant, r.message_id, r.lead_id, r.operation, r.payload, r.occurred_us, r.state, CASE
+        WHEN r.eldest = 0 THEN 0
+        WHEN EXISTS (SELECT 1 FROM commands o WHERE o.conn = r.conn AND o.lead_id = r.lead_id AND o.open = 1) THEN 0
+        WHEN EXISTS (SELECT 1 FROM commands p WHERE p.conn = r.conn AND p.lead_id = r.lead_id AND p.state = 'parked')
+            THEN 2
+        ELSE 1
+    END
+    FROM {rows}
+"""
 MOVE_OFFSET = """
     INSERT INTO offsets ({columns}) {values} ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset
     WHERE excluded.next_offset > offsets.next_offset AND offsets.next_offset >= 0
@@ -52,20 +63,18 @@ PLACE = """
 """
 REWOUND = "SELECT topic, part FROM offsets WHERE next_offset < 0"
 REWIND = "UPDATE offsets SET next_offset = ? WHERE topic = ? RETURNING part"
-CROWN = """
+CROWN_NEXT = """
     UPDATE commands SET head = w.head FROM (
         SELECT f.seq, CASE WHEN EXISTS (
             SELECT 1 FROM commands p
             WHERE p.conn = f.conn AND p.lead_id = f.lead_id AND p.state = 'parked' AND p.seq < f.seq
         ) THEN 2 ELSE 1 END AS head
-        FROM %s JOIN commands f ON f.seq = (
+        FROM (SELECT DISTINCT c.conn, c.lead_id FROM commands c WHERE c.seq {in}) AS r JOIN commands f ON f.seq = (
             SELECT o.seq FROM commands o
             WHERE o.conn = r.conn AND o.lead_id = r.lead_id AND o.open = 1 ORDER BY o.seq LIMIT 1
         )
     ) AS w WHERE commands.seq = w.seq AND commands.head <> w.head
 """
-CROWN_NEW = CROWN % "{rows}"
-CROWN_NEXT = CROWN % "(SELECT DISTINCT c.conn, c.lead_id FROM commands c WHERE c.seq {in}) AS r"
 UNSEAT = """
     UPDATE commands SET head = 0 WHERE seq IN (
         SELECT h.seq FROM commands c JOIN commands h ON h.conn = c.conn AND h.lead_id = c.lead_id AND h.head > 0
@@ -164,11 +173,14 @@ def take(intake: Intake) -> Step[Sequence[bool]]:
         if new:
             left.remove((row.tenant, row.message_id))
             made.append((row.tenant, row.message_id, row.command))
-    rows = [
-        (c.conn, tenant, message_id, c.lead_id, c.operation.value, c.payload, c.occurred_us, "pending")
-        for tenant, message_id, c in made
-    ]
-    leads = sorted({(command.conn, command.lead_id) for _, _, command in made})
+    rows, leads = [], set[tuple[int, str]]()
+    for tenant, message_id, c in made:
+        lead = (c.conn, c.lead_id)
+        eldest = int(lead not in leads)
+        leads.add(lead)
+        rows.append(
+            (c.conn, tenant, message_id, c.lead_id, c.operation.value, c.payload, c.occurred_us, "pending", eldest)
+        )
     offsets = [(topic, part, offset) for (topic, part), offset in sorted(intake.offsets.items())]
     work: list[Work] = [
         *(Ask(PLACE, (*place, offset, asked)) for place, (asked, offset) in sorted(intake.placed.items())),
@@ -177,7 +189,6 @@ def take(intake: Intake) -> Step[Sequence[bool]]:
         # After the writes: they have locked the rows, so what a rewind has done is seen, and what it will do comes after us.
         Ask(REWOUND),
         Many(MAKE, NEW, rows),
-        Many(CROWN_NEW, LEAD, leads),
         house.bury(intake.dead),
         house.open_gaps(intake.gaps),
     ]

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sales_crm_bridge import contract
+from sales_crm_bridge.contract import records
 from sales_crm_bridge.contract.descriptors import INTENTS
 from sales_crm_bridge.errors import Bug
 from tests.wire.strategies import HEADERS, TEXT, VARIANTS, any_envelope, envelopes, name_of
@@ -378,3 +379,79 @@ def test_a_nul_in_an_id_is_refused() -> None:
     envelope.meta.message_id = "m\0"
     (violation,) = contract.validate(envelope)
     assert (violation.path, violation.code) == ("meta.message_id", "contract.bad-text")
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_the_one_look_at_required_fields_sees_what_the_look_at_each_sees(data: st.DataObject) -> None:
+    """Whatever is taken out of an envelope or spoilt: the quick look is never wrong, and the close one says the same."""
+    envelope = data.draw(any_envelope())
+    rules = contract.envelope_of(type(envelope))
+    for path in data.draw(st.lists(st.sampled_from(rules.required_fields), max_size=3)):
+        *parents, last = path.split(".")
+        holder = envelope
+        for name in parents:
+            holder = getattr(holder, name)
+        spoilt = data.draw(st.sampled_from(["", "\0", "x" * 128, "x" * 129, "ä" * 256, "ä" * 257, "x" * 513]))
+        if isinstance(getattr(holder, last), str) and data.draw(st.booleans()):
+            setattr(holder, last, spoilt)
+        else:
+            holder.ClearField(last)
+    flaws = records._incomplete(rules, envelope)
+    complete = records._complete(rules, envelope)
+    assert not (complete and flaws)
+    if all(len(text) <= 128 for text in rules.texts(envelope)):
+        assert complete == (not flaws)
+
+
+def differing(envelope: Any, variant: contract.Variant, headers: Any) -> list[str]:
+    """The slow twin: the headers that say something else than the message, each read as the text or the time that it is."""
+    meta = envelope.meta
+    says = {
+        "ce_specversion": "1.0",
+        "ce_id": meta.message_id,
+        "ce_type": variant.event_type,
+        "ce_subject": getattr(envelope.subject, contract.envelope_of(type(envelope)).subject_id),
+        "ce_tenantid": meta.tenant_id,
+        "ce_correlationid": meta.correlation_id,
+        "ce_causationid": meta.causation_id,
+        "ce_traceparent": meta.traceparent,
+        "ce_tracestate": meta.tracestate,
+    }
+    found = []
+    for name, raw in headers:
+        try:
+            text = None if raw is None else raw.decode()
+        except UnicodeDecodeError:
+            text = None
+        match name:
+            case "ce_time":
+                same = text is not None and contract.parse_rfc3339(text) == (
+                    meta.occurred_at.seconds,
+                    meta.occurred_at.nanos,
+                )
+            case "content-type":
+                same = text is not None and text.partition(";")[0].strip().lower() == "application/protobuf"
+            case _:
+                same = name not in says or text == says[name]
+        if not same:
+            found.append(name)
+    return found
+
+
+@given(data=st.data())
+@SOME
+def test_headers_are_compared_as_texts_and_times(data: st.DataObject) -> None:
+    """Written as we write them, in another way, or wrong: bytes are compared where that says the same."""
+    rules, variant = data.draw(st.sampled_from(VARIANTS))
+    envelope = data.draw(envelopes(rules, variant))
+    record = contract.record_of(envelope)
+    own = [
+        (name, data.draw(st.sampled_from([value, value + b" ", value.lower(), value.replace(b"Z", b"+00:00")])))
+        for name, value in record.headers
+    ]
+    headers = [*own, ("content-type", b"Application/Protobuf; charset=x"), *data.draw(HEADERS)]
+    result = read(envelope, record.value, headers)
+    wrong = differing(envelope, variant, headers)
+    told = [one.path for one in result.violations] if isinstance(result, contract.Unreadable) else []
+    assert told == wrong
