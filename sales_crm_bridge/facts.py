@@ -152,11 +152,7 @@ class Scribe:
             adopted=accepted.adopted,
             written_fields=written,
         )
-        if all(
-            name in record.fields
-            for slot in range(len(self._mapping.slots))
-            for name in self._mapping.slot_sources(slot)
-        ):
+        if self._mapping.reads <= record.fields.keys():
             lead, _ = self._mapping.lead(record.fields, command.lead_id)
             pushed.lead.MergeFrom(lead)
         contract.set_time(pushed.completed_at, now_us)

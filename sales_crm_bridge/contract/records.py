@@ -171,24 +171,20 @@ def _incomplete(rules: Envelope[E], envelope: E) -> list[Violation]:
         for path in rules.required_fields
         if not _present(envelope, path)
     ]
+    texts = [(path, text) for path in rules.required_fields if isinstance(text := _at(envelope, path), str)]
     found += [
-        Violation(
-            path=path, code="contract.bad-text", message="holds a NUL character", remedy=f"leave it out of {path}"
-        )
-        for path in rules.required_fields
-        if "\0" in str(_at(envelope, path))
+        _bad_text(path, "holds a NUL character", f"leave it out of {path}") for path, text in texts if "\0" in text
     ]
     found += [
-        Violation(
-            path=path,
-            code="contract.bad-text",
-            message=f"is longer than {TEXT_BYTES_MAX} bytes",
-            remedy=f"shorten {path}",
-        )
-        for path in rules.required_fields
-        if isinstance(text := _at(envelope, path), str) and len(text.encode()) > TEXT_BYTES_MAX
+        _bad_text(path, f"is longer than {TEXT_BYTES_MAX} bytes", f"shorten {path}")
+        for path, text in texts
+        if len(text.encode()) > TEXT_BYTES_MAX
     ]
     return found
+
+
+def _bad_text(path: str, message: str, remedy: str) -> Violation:
+    return Violation(path=path, code="contract.bad-text", message=message, remedy=remedy)
 
 
 def _at(envelope: Message, path: str) -> object:

@@ -11,7 +11,7 @@ import msgspec
 from sales_crm_bridge.mapping.reading import is_plain, reader
 from sales_crm_bridge.mapping.rules import CUSTOM, Deed, Kind, Rule, Spec, Step, TimeForm, WriteRule
 from sales_crm_bridge.mapping.scalars import Misread, bytes_of, is_empty, number, text_of, time_of
-from sales_crm_bridge.mapping.writing import STATUS_WORDS, cleared, creation_value, value_of, writer
+from sales_crm_bridge.mapping.writing import STATUS_WORDS, cleared, creation_value, is_copied, value_of, writer
 from sales_crm_bridge.model import Operation, Scalar
 from sales_crm_bridge.pb.opportunity_pb2 import Lead
 
@@ -63,10 +63,15 @@ class Mapping:
         self.slots: tuple[str, ...] = tuple(rule.slot for rule in read)
         self.slot_fields: tuple[str, ...] = tuple(rule.name for rule in read)
         self._sources: tuple[tuple[str, ...], ...] = tuple(rule.sources for rule in read)
+        self.reads: frozenset[str] = frozenset(name for names in self._sources for name in names)
+        """The CRM fields that are read."""
         self._first = tuple(names[0] for names in self._sources)
         self._several = tuple((slot, names) for slot, names in enumerate(self._sources) if len(names) > 1)
         self._rules = {rule.name: rule for rule in rules}
         self._writers = {rule.name: writer(rule) for rule in rules if rule.write is not WriteRule.NEVER}
+        made = [rule for rule in rules if rule.name in self._writers]
+        self._plain_made = tuple((rule.name, rule.crm[0]) for rule in made if is_copied(rule))
+        self._others_made = tuple(rule for rule in made if not is_copied(rule))
         self._times = {rule.crm[0]: rule.form for rule in rules if rule.kind is Kind.TIME}
         plain = [rule for rule in read if is_plain(rule)]
         self._plain = tuple((rule.name, rule.crm[0]) for rule in plain if not rule.name.startswith(CUSTOM))
@@ -181,7 +186,12 @@ class Mapping:
         """
         wire: dict[str, Scalar] = dict(self.spec.create) if creating else {}
         misfits: list[Misfit] = []
-        for name in sorted(set(names)) if names or not creating else self._rules:
+        if creating and not names:
+            wire |= {crm: value for name, crm in self._plain_made if (value := getattr(lead, name))}
+            for other in self._others_made:
+                self._write(other, lead, wire, misfits, creating=True)
+            return wire, misfits
+        for name in sorted(set(names)):
             rule = self._rules.get(name)
             obstacle = self._obstacle(rule, current) if not creating else ""
             if rule is None or obstacle:
@@ -191,9 +201,9 @@ class Mapping:
                 continue
             self._write(rule, lead, wire, misfits, creating=creating)
         if creating and names:
-            for rule in self._rules.values():
-                if rule.create_default and rule.name not in names:
-                    self._write(rule, lead, wire, misfits, creating=True, given=False)
+            for other in self._rules.values():
+                if other.create_default and other.name not in names:
+                    self._write(other, lead, wire, misfits, creating=True, given=False)
         return wire, misfits
 
     def _obstacle(self, rule: Rule | None, current: dict[str, Scalar] | None) -> str:

@@ -75,6 +75,15 @@ def writer(rule: Rule) -> Writer:
             return lambda value: {name: value.get(part) or None for part, name in pairs}
 
 
+def is_copied(rule: Rule) -> bool:
+    """Whether a create writes the lead's text as it is, or nothing: of the hot path, the most."""
+    return (
+        rule.kind is Kind.TEXT
+        and len(rule.crm) == 1
+        and not (rule.name.startswith(CUSTOM) or rule.values or rule.prefix or rule.steps or rule.create_default)
+    )
+
+
 def _mapped(rule: Rule, sales: str) -> str:
     if not rule.values:
         return sales

@@ -126,12 +126,13 @@ def _by_trace(reply: HttpReply, inputs: Sequence[Input]) -> dict[str, Told]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         answer = BatchAnswer()
     told: dict[str, list[Told]] = {one.trace: [] for one in inputs}
+    named = _named(inputs)
     for raw in answer.results:
         shown = _shown(bytes(raw))
         if shown is not None:
-            for one in inputs:
-                if _answers(shown.row, one):
-                    told[one.trace].append(shown)
+            for trace in _answered(shown.row, named):
+                if trace in told:
+                    told[trace].append(shown)
     for error in answer.errors:
         for trace in traces_of(error):
             if trace in told:
@@ -160,13 +161,24 @@ def _shown(data: bytes) -> Shown | None:
     return Shown(data, row, row.new is True)
 
 
-def _answers(row: Row, one: Input) -> bool:
-    """Whether a result is this input's: by its trace id or, where it has none, by what the input named."""
+def _named(inputs: Sequence[Input]) -> dict[str, dict[str, list[str]]]:
+    """Of inputs that name a record: the property by which they do ("" its id) → its value → the inputs' traces."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for one in inputs:
+        if one.name:
+            found.setdefault(one.by, {}).setdefault(one.name, []).append(one.trace)
+    return found
+
+
+def _answered(row: Row, named: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
+    """The inputs whose result it is: by its trace id or, where it has none, by what the inputs named."""
     if row.object_write_trace_id is not None:
-        return row.object_write_trace_id == one.trace
-    if not one.name:
-        return False
-    return (row.properties.get(one.by) if one.by else row.id) == one.name
+        return [row.object_write_trace_id]
+    return [
+        trace
+        for by, traces in named.items()
+        for trace in traces.get((row.properties.get(by) if by else row.id) or "", ())
+    ]
 
 
 def refused(failure: Failure, prefix: str = "", *, other_id: str = "") -> Rejected:
