@@ -62,7 +62,7 @@ demo: venv ## 500 leads, a sandbox CRM, Kafka inside the process: the whole flow
 # --- Speed ------------------------------------------------------------------------------------------------------
 
 .PHONY: bench
-bench: venv ## What the bridge costs beside a bare loop: about 10 minutes (real Kafka and PostgreSQL where they run)
+bench: venv ## What the bridge costs beside a bare loop: about 15 minutes (real Kafka and PostgreSQL where they run)
 	@python -m benchmarks
 
 .PHONY: bench-quick

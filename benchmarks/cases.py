@@ -64,7 +64,7 @@ CASES: dict[str, Case] = {
             latency_s=milli / 1000,
             share=share,
         )
-        for name, page, share in (("single", 1, 20), ("batch", 100, 2))
+        for name, page, share in (("single", 1, 20), ("batch", 100, 10))
         for milli in (0, 50)
         for bare in (".floor", "")
     },

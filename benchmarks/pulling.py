@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ports import Ledger
     from sales_crm_bridge.worker import Worker
 
-POLLS = 200
+POLLS = 40
 
 
 async def floor_plain(place: Place) -> Measured:

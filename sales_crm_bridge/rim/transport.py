@@ -56,10 +56,13 @@ def verified() -> ssl.SSLContext:
 
 
 class SocketTransport(httpx.AsyncBaseTransport):
-    """httpx's lowest layer over a pool of guarded connections: HTTP/1.1, kept alive, TLS verified.
+    """httpx's lowest layer over guarded connections: HTTP/1.1, kept alive, TLS verified.
 
     Environment variables that name proxies or certificates are not read: ``proxy`` and ``tls`` say it in so many words.
     Behind a proxy it is the proxy that connects, so there only the name of the host is judged.
+
+    Each connection is a pool of one, and the one that was used last is used next. A pool of many looks at all of its connections,
+    and asks each idle one's socket, for every request: with 32 of them that cost more than the request.
     """
 
     def __init__(
@@ -73,57 +76,96 @@ class SocketTransport(httpx.AsyncBaseTransport):
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._rules = rules
+        self._tls = tls or verified()
+        self._proxy = proxy
         inner = network or httpcore.AnyIOBackend()
-        tls = tls or verified()
-        if proxy:
-            self._pool: httpcore.AsyncConnectionPool = httpcore.AsyncHTTPProxy(
-                proxy_url=proxy,
-                ssl_context=tls,
-                max_connections=in_flight,
+        self._network = inner if proxy else GuardedBackend(rules, resolve, inner)
+        self._room = asyncio.Semaphore(in_flight)
+        self._free: list[tuple[httpcore.AsyncConnectionPool, float]] = []
+        self._busy: list[httpcore.AsyncConnectionPool] = []
+        self._closed = False
+
+    def _made(self) -> httpcore.AsyncConnectionPool:
+        """A connection, not yet opened."""
+        if self._proxy:
+            return httpcore.AsyncHTTPProxy(
+                proxy_url=self._proxy,
+                ssl_context=self._tls,
+                max_connections=1,
                 keepalive_expiry=KEEP_ALIVE_S,
-                network_backend=inner,
+                network_backend=self._network,
             )
-        else:
-            self._pool = httpcore.AsyncConnectionPool(
-                ssl_context=tls,
-                max_connections=in_flight,
-                keepalive_expiry=KEEP_ALIVE_S,
-                network_backend=GuardedBackend(rules, resolve, inner),
-            )
+        return httpcore.AsyncConnectionPool(
+            ssl_context=self._tls, max_connections=1, keepalive_expiry=KEEP_ALIVE_S, network_backend=self._network
+        )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send it; raises ``NotSent`` for what our rules forbid, else httpcore's own errors."""
         url = request.url
         if refused := self._rules.refusal(url.scheme, url.host):
             raise NotSent(refused, forbidden=True)
-        answer = await self._pool.handle_async_request(
-            httpcore.Request(
-                method=request.method,
-                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
+        try:
+            async with asyncio.timeout(request.extensions.get("timeout", {}).get("pool")):
+                await self._room.acquire()
+        except TimeoutError:
+            raise httpcore.PoolTimeout from None
+        connection = self._free.pop()[0] if self._free else self._made()
+        self._busy.append(connection)
+        try:
+            answer = await connection.handle_async_request(
+                httpcore.Request(
+                    method=request.method,
+                    url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
             )
-        )
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Stream(answer), extensions=answer.extensions
-        )
+        except BaseException:
+            await self._give_back(connection)
+            raise
+        stream = _Stream(answer, lambda: self._give_back(connection))
+        return httpx.Response(answer.status, headers=answer.headers, stream=stream, extensions=answer.extensions)
+
+    async def _give_back(self, connection: httpcore.AsyncConnectionPool) -> None:
+        """It may be used again; those that nobody has used for long are closed."""
+        now = asyncio.get_running_loop().time()
+        self._busy.remove(connection)
+        self._room.release()
+        if self._closed:
+            await connection.aclose()
+            return
+        self._free.append((connection, now))
+        while self._free[0][1] < now - KEEP_ALIVE_S:
+            await self._free.pop(0)[0].aclose()
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._pool.aclose()
+        self._closed = True
+        while self._free:
+            await self._free.pop()[0].aclose()
+        for connection in list(self._busy):
+            await connection.aclose()
 
 
 class _Stream(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
+    """An answer's body; its end, however it comes, gives the connection back."""
+
+    def __init__(self, answer: httpcore.Response, ended: Callable[[], Awaitable[None]]) -> None:
         self._answer = answer
+        self._ended: Callable[[], Awaitable[None]] | None = ended
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for part in self._answer.aiter_stream():
             yield part
 
     async def aclose(self) -> None:
-        await self._answer.aclose()
+        ended, self._ended = self._ended, None
+        try:
+            await self._answer.aclose()
+        finally:
+            if ended is not None:
+                await ended()
 
 
 def sockets(rules: HostRules, *, in_flight: int, tls: ssl.SSLContext | None = None, proxy: str = "") -> SocketTransport:

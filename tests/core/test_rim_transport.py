@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ipaddress
+import itertools
 import os
 import socket
 import tracemalloc
@@ -23,6 +24,7 @@ from starlette.routing import Route
 
 from sales_crm_bridge.crm_http import AnswerLost, HostRules, HttpxTransport, NotSent, SocketTransport
 from sales_crm_bridge.model import Effect, HttpCall
+from sales_crm_bridge.rim import transport as wires
 from sales_crm_bridge.rim.hosts import GuardedBackend, literal, public
 from sales_crm_bridge.rim.transport import verified
 from sales_crm_bridge.rim.wire import Wire
@@ -99,6 +101,96 @@ async def test_an_answer_comes_whole_over_a_kept_connection() -> None:
             assert (status, body) == (201, b"hi")
             assert headers.count(("x-thing", "a")) == headers.count(("x-thing", "b")) == 1
     assert connections == 1
+
+
+class Keeping:
+    """A server that keeps its connections and answers after ``wait_s``: which one each call came by, and which are open."""
+
+    def __init__(self, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._numbers = itertools.count()
+        self.came: list[int] = []
+        self.there: list[int] = []
+        self.arrived = asyncio.Event()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = next(self._numbers)
+        self.there.append(number)
+        try:
+            while True:
+                self.came.append(number)
+                self.arrived.set()
+                await asyncio.sleep(self._wait_s)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                await writer.drain()
+                await reader.readuntil(b"\r\n\r\n")
+        finally:
+            self.there.remove(number)
+
+
+async def test_as_many_connections_as_calls_at_the_same_time_and_no_more_than_may_be() -> None:
+    """Four for six calls together: two wait. One after the other they all go by the one that was used last."""
+    crm = Keeping(0.05)
+    async with served(crm.handle) as address, transport() as made:
+
+        async def call() -> None:
+            assert (await made.send("GET", f"{address}/x", [], b"", 20))[0] == 200
+
+        await asyncio.gather(*(call() for _ in range(6)))
+        assert sorted(set(crm.came)) == [0, 1, 2, 3]
+        assert len(crm.came) == 6
+        del crm.came[:]
+        for _ in range(3):
+            await call()
+        assert len(set(crm.came)) == 1
+
+
+async def test_a_call_for_which_no_connection_becomes_free_is_not_sent() -> None:
+    """It had waited its time in our own queue: nothing left us, and the call that was under way is not disturbed."""
+    crm = Keeping(1.0)
+    async with served(crm.handle) as address:
+        inner = SocketTransport(LOCAL, in_flight=1)
+        made = HttpxTransport(inner, connect_timeout_s=0.1)
+        first = asyncio.create_task(made.send("GET", f"{address}/x", [], b"", 20))
+        await crm.arrived.wait()
+        with pytest.raises(NotSent, match=r"http\.pool-timeout"):
+            await made.send("GET", f"{address}/x", [], b"", 20)
+        assert (await first)[0] == 200
+        assert len(crm.came) == 1
+        assert (await made.send("GET", f"{address}/x", [], b"", 20))[0] == 200
+        await made.close()
+
+
+async def test_connections_that_nobody_uses_are_closed_by_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst leaves no sockets behind; also what a failed or an abandoned call has used is given back."""
+    monkeypatch.setattr(wires, "KEEP_ALIVE_S", 0.05)
+    crm = Keeping(0.02)
+    async with served(crm.handle) as address, transport() as made:
+        url = f"{address}/x"
+        await asyncio.gather(*(made.send("GET", url, [], b"", 20) for _ in range(4)))
+        assert len(crm.there) == 4
+        left = asyncio.create_task(made.send("GET", url, [], b"", 20))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        for _ in range(2):  # the first closes the others, and is itself too old for the second
+            await asyncio.sleep(0.1)
+            await made.send("GET", url, [], b"", 20)
+        await asyncio.sleep(0.05)
+        assert len(crm.there) == 1
+        await asyncio.gather(*(made.send("GET", url, [], b"", 20) for _ in range(4)))
+
+
+async def test_closing_ends_the_calls_under_way() -> None:
+    """No connection outlives its transport."""
+    crm = Keeping(5.0)
+    async with served(crm.handle) as address:
+        made = HttpxTransport(SocketTransport(LOCAL, in_flight=2))
+        under_way = asyncio.create_task(made.send("GET", f"{address}/x", [], b"", 20))
+        await crm.arrived.wait()
+        await made.close()
+        with pytest.raises(AnswerLost):
+            await under_way
 
 
 @pytest.mark.parametrize(
