@@ -146,23 +146,14 @@ async def _pages(ledger: Ledger, order: Order) -> AsyncIterator[list[DeadLetter]
             if found:
                 yield found
         return
-    after, last = 0, None
+    # One that comes back while the others are put back is not put back again and again.
+    after, last = 0, await ledger.dead_letters_last()
     while page := await ledger.dead_letters(order.tenant, PAGE, code=order.code, after=after):
-        if last is None:
-            last = await _last(ledger, order)
         page = [letter for letter in page if letter.id <= last]
         if not page:
             return
         after = page[-1].id
         yield page
-
-
-async def _last(ledger: Ledger, order: Order) -> int:
-    """The newest letter of now: one that comes back while the others are put back is not put back again and again."""
-    after = 0
-    while page := await ledger.dead_letters(order.tenant, PAGE * 10, code=order.code, after=after):
-        after = page[-1].id
-    return after
 
 
 async def _tenancy(ledger: Ledger, catalogue: Catalogue) -> Tenancy:

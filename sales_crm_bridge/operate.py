@@ -72,7 +72,7 @@ def kafka_settings(settings: Settings) -> KafkaSettings:
 def facts_of(settings: Settings) -> KafkaFacts:
     """The one way out: where facts are published, framed as the settings say."""
     registry = settings.schema_registry
-    framing = contract.Framing(schema_id=registry.facts_schema_id) if registry.framing != "none" else None
+    framing = contract.Framing(schema_id=registry.facts_schema_id) if registry.framed else None
     return KafkaFacts(kafka_settings(settings), framing=framing)
 
 

@@ -490,6 +490,10 @@ class Ledger(Protocol):
         """Those of these that are still there, by id."""
         ...
 
+    async def dead_letters_last(self) -> int:
+        """The id of the newest dead letter; 0: there is none."""
+        ...
+
     async def dead_letters_closed(self, limit: int) -> list[ClosedLetter]:
         """What became of the letters that were closed last, the newest first."""
         ...

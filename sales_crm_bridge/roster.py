@@ -161,8 +161,8 @@ class Roster:
                 log.info("a tenant's file is in force", extra={"event": "tenant.in-force", "tenant": name})
             now[name] = tenant
         self._loaded = loaded
-        self._stamp, self._rows, self._tenants, self._number = stamp, rows, now, number
-        self._leases, self._tenancy = {_lease(tenant): name for name, tenant in now.items()}, None
+        self._stamp, self._rows, self._number = stamp, rows, number
+        self._put_in_force(now)
         self._retired = {name: outline.ownership for name, outline in judged.retired.items() if name not in now}
         self._seen = {name: tenant.digest for name, tenant in loaded.tenants.items()}
         return _differ(before, now)
@@ -179,10 +179,13 @@ class Roster:
         await self._tell((fault.finding(str(self._folder)),), self._clock.now_us())
         before = self._tenants
         self._stamp, self._rows, self._number = _UNREAD, rows, number
-        self._tenants = _in_force(rows, self._shelf)
-        self._leases, self._tenancy = {_lease(tenant): name for name, tenant in self._tenants.items()}, None
+        self._put_in_force(_in_force(rows, self._shelf))
         self._retired = {name: one.ownership for name, one in _retired(rows.values(), self._shelf).items()}
         return _differ(before, self._tenants)
+
+    def _put_in_force(self, now: dict[str, Tenant]) -> None:
+        self._tenants = now
+        self._leases, self._tenancy = {_lease(tenant): name for name, tenant in now.items()}, None
 
     async def _in_ledger(self) -> dict[str, TenantRow]:
         return {row.tenant: row for row in await self._ledger.tenants()}

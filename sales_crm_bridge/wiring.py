@@ -340,7 +340,7 @@ def assemble(
             outside.clock,
             roster.tenancy,
             renew=roster.renew,
-            framed=settings.schema_registry.framing != "none",
+            framed=settings.schema_registry.framed,
             observer=outside.observer,
         )
         if source is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from sales_crm_bridge.units import time_text
 from sales_crm_bridge.world import WallClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from sales_crm_bridge.deadletters import Fate
     from sales_crm_bridge.ports import Ledger
@@ -133,6 +134,46 @@ def letters_show(*, config: Path | None, secrets: Path | None, number: int, as_j
     run_to_end(main())
 
 
+class _How(msgspec.Struct, frozen=True, kw_only=True):
+    """How a verb about chosen letters is to go about it."""
+
+    dry: bool
+    yes: bool
+    as_json: bool
+
+
+def _choosing(verb: Callable[[Settings, Order, _How], None]) -> Callable[..., None]:
+    """The options by which letters are chosen, read for ``verb``; ``--why`` is its own."""
+
+    @CONFIG
+    @SECRETS
+    @IDS
+    @TENANT
+    @CODE
+    @EVERY
+    @DRY
+    @YES
+    @BY
+    @AS_JSON
+    @wraps(verb)
+    def read(
+        *,
+        config: Path | None,
+        secrets: Path | None,
+        ids: tuple[int, ...],
+        tenant: str,
+        code: str,
+        every: bool,
+        who: str,
+        why: str,
+        **how: bool,
+    ) -> None:
+        settings = settings_of(config, secrets, NO_LEDGERS)
+        verb(settings, _order(ids, tenant, code, every=every, who=who, why=why), _How(**how))
+
+    return read
+
+
 @deadletters.command(
     "redrive",
     epilog=examples(
@@ -141,31 +182,9 @@ def letters_show(*, config: Path | None, secrets: Path | None, number: int, as_j
         "deadletters redrive --all --yes",
     ),
 )
-@CONFIG
-@SECRETS
-@IDS
-@TENANT
-@CODE
-@EVERY
-@DRY
-@YES
-@BY
 @click.option("--why", default="", help="Why, for the record.")
-@AS_JSON
-def letters_redrive(
-    *,
-    config: Path | None,
-    secrets: Path | None,
-    ids: tuple[int, ...],
-    tenant: str,
-    code: str,
-    every: bool,
-    dry: bool,
-    yes: bool,
-    who: str,
-    why: str,
-    as_json: bool,
-) -> None:
+@_choosing
+def letters_redrive(settings: Settings, order: Order, how: _How) -> None:
     """Put dead letters back to work, by IDS, by --tenant and --code, or --all; running processes take them up at once.
 
     First mend what was wrong: a mapping, a right, a record, the contract. A parked command is tried again, before its lead's later
@@ -173,59 +192,34 @@ def letters_redrive(
     can be now, behind what its lead has been asked for since. A refused fact is published under its own id, a CRM's record read
     again. What cannot go on yet stays a dead letter: exit code 1. What comes back as a dead letter has a new id.
     """
-    settings = settings_of(config, secrets, NO_LEDGERS)
-    order = _order(ids, tenant, code, every=every, who=who, why=why)
-    framed = settings.schema_registry.framing != "none"
 
     def work(ledger: Ledger, *, dry: bool) -> AsyncIterator[Fate]:
-        return redrive(ledger, wiring.catalogue(), order, WallClock().now_us(), framed=framed, dry=dry)
+        return redrive(
+            ledger, wiring.catalogue(), order, WallClock().now_us(), framed=settings.schema_registry.framed, dry=dry
+        )
 
-    question = None if yes or ids else "Put all of these back to work?"
-    run_to_end(_carry_out(settings, order, work, dry=dry, question=question, as_json=as_json))
+    question = None if how.yes or order.ids else "Put all of these back to work?"
+    run_to_end(_carry_out(settings, order, work, how, question))
 
 
 @deadletters.command(
     "drop",
     epilog=examples("deadletters drop 7 --why 'a test'", "deadletters drop --code contract.unreadable --why noise"),
 )
-@CONFIG
-@SECRETS
-@IDS
-@TENANT
-@CODE
-@EVERY
-@DRY
-@YES
-@BY
 @click.option("--why", required=True, help="Why, for the record.")
-@AS_JSON
-def letters_drop(
-    *,
-    config: Path | None,
-    secrets: Path | None,
-    ids: tuple[int, ...],
-    tenant: str,
-    code: str,
-    every: bool,
-    dry: bool,
-    yes: bool,
-    who: str,
-    why: str,
-    as_json: bool,
-) -> None:
+@_choosing
+def letters_drop(settings: Settings, order: Order, how: _How) -> None:
     """Drop dead letters, by IDS, by --tenant and --code, or --all: the messages are deleted, and nothing more is done about them.
 
     A parked command is refused for good, and its lead's later commands go on. Who dropped a letter, when and why is remembered for
     `retention.commands` and shown by `deadletters list --closed`.
     """
-    settings = settings_of(config, secrets, NO_LEDGERS)
-    order = _order(ids, tenant, code, every=every, who=who, why=why)
 
     def work(ledger: Ledger, *, dry: bool) -> AsyncIterator[Fate]:
         return drop(ledger, order, WallClock().now_us(), dry=dry)
 
-    question = None if yes else "Drop these for good?"
-    run_to_end(_carry_out(settings, order, work, dry=dry, question=question, as_json=as_json))
+    question = None if how.yes else "Drop these for good?"
+    run_to_end(_carry_out(settings, order, work, how, question))
 
 
 # --- what they have in common ------------------------------------------------------------------------------------------
@@ -241,24 +235,24 @@ def _order(ids: Sequence[int], tenant: str, code: str, *, every: bool, who: str,
 
 
 async def _carry_out(
-    settings: Settings, order: Order, work: Any, *, dry: bool, question: str | None, as_json: bool
+    settings: Settings, order: Order, work: Callable[..., AsyncIterator[Fate]], how: _How, question: str | None
 ) -> int:
     """Show what would become of the letters, ask where that is asked for, and do it."""
     async with operate.ledger_of(settings) as ledger:
         if order.ids:
             await _named(ledger, order.ids)
-        if question and not dry:
+        if question and not how.dry:
             planned = [fate async for fate in work(ledger, dry=True)]
             _summary(planned)
             if planned:
                 agreed(question)
-        fates = [fate async for fate in work(ledger, dry=dry)]
+        fates = [fate async for fate in work(ledger, dry=how.dry)]
     stayed = [fate for fate in fates if fate.what is What.STAYS]
-    if as_json:
+    if how.as_json:
         print_json(
             {
-                "dry_run": dry,
-                "closed": 0 if dry else len(fates) - len(stayed),
+                "dry_run": how.dry,
+                "closed": 0 if how.dry else len(fates) - len(stayed),
                 "stayed": len(stayed),
                 "letters": [
                     {
@@ -282,7 +276,7 @@ async def _carry_out(
             )
             for fate in fates
         ]
-        columns = ("id", "tenant", "code", "what would become of it" if dry else "what becomes of it")
+        columns = ("id", "tenant", "code", "what would become of it" if how.dry else "what becomes of it")
         console.Console().table("dead letters", columns, rows)
     return EXIT_RUNTIME if stayed else EXIT_OK
 

@@ -9,7 +9,6 @@ from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Step
 from sales_crm_bridge.state import (
     Census,
     ConnectionRow,
-    Gap,
     Glance,
     Lease,
     LetterCount,
@@ -84,7 +83,7 @@ def take() -> Step[Census]:
         notices=_waiting(notices),
         positions=feeds,
         letters=[LetterCount(*row) for row in letters],
-        gaps=[Gap(**dict(zip(house.GAP.names, row, strict=True))) for row in gaps],
+        gaps=house.listed_gaps(gaps),
         glances={row[0]: Glance(conn=row[0], at_us=row[1], state=row[2]) for row in glances},
         refusals=[Refusal(**dict(zip(REFUSAL.names, row, strict=True))) for row in refusals],
     )

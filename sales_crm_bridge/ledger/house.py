@@ -13,6 +13,8 @@ from sales_crm_bridge.state import DeadLetter, Gap, Run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sales_crm_bridge.ledger.steps import Rows
+
 # Each in the order of its struct's fields.
 RUN = Columns(
     "conn int, feed text, number int, state text, started_us int, finished_us int, read int, changed int, unchanged int,"
@@ -44,7 +46,7 @@ GAPS_UNTOLD = f"""
     SELECT {GAP.listed} FROM gaps
     WHERE conn = ? AND (told_us = 0 OR (closed_us > 0 AND close_told_us = 0)) ORDER BY opened_us, id
 """  # noqa: S608 - constants
-GAPS_CLOSED = f"SELECT {GAP.listed} FROM gaps WHERE closed_us > 0 ORDER BY closed_us DESC, id LIMIT ?"  # noqa: S608
+GAPS_CLOSED = f"SELECT {GAP.listed} FROM gaps WHERE closed_us > 0 ORDER BY closed_us DESC, id LIMIT ?"  # noqa: S608 - constants
 CLOSE_GAP = """
     UPDATE gaps SET closed_us = ?, closed_by = ?, closed_why = ? WHERE id = ? AND closed_us = 0 RETURNING id
 """
@@ -117,22 +119,27 @@ def runs(conn: int, limit: int, *, running: bool) -> Step[list[Run]]:
     return [Run(**dict(zip(RUN.names, row, strict=True))) for row in rows]
 
 
+def listed_gaps(rows: Rows) -> list[Gap]:
+    """The rows of ``GAP``."""
+    return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
+
+
 def gaps(conn: int) -> Step[list[Gap]]:
     """Open ones, the oldest first."""
     (rows,) = yield (Ask(GAPS, (conn,)) if conn else Ask(GAPS_OF_ALL),)
-    return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
+    return listed_gaps(rows)
 
 
 def gaps_untold(conn: int) -> Step[list[Gap]]:
     """Opened or closed, and no fact says so yet; the oldest first."""
     (rows,) = yield (Ask(GAPS_UNTOLD, (conn,)),)
-    return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
+    return listed_gaps(rows)
 
 
 def gaps_closed(limit: int) -> Step[list[Gap]]:
     """The last ones first."""
     (rows,) = yield (Ask(GAPS_CLOSED, (limit,)),)
-    return [Gap(**dict(zip(GAP.names, row, strict=True))) for row in rows]
+    return listed_gaps(rows)
 
 
 def gap_close(name: str, who: str, why: str, now_us: int) -> Step[bool]:

@@ -25,6 +25,7 @@ LIST = f"""
 """  # noqa: S608 - constants
 NAMED = f"SELECT {house.DEAD.listed}, id FROM dead_letters WHERE id {{in}} ORDER BY id"  # noqa: S608 - constants
 LAST = f"SELECT {CLOSED.listed} FROM letters_closed ORDER BY closed_us DESC, id DESC LIMIT ?"  # noqa: S608 - constants
+NEWEST = "SELECT max(id) FROM dead_letters"
 PARKED = f"SELECT {commands.COMMAND} FROM commands WHERE seq {{in}} AND state = 'parked' ORDER BY seq"  # noqa: S608 - constants
 OPENED = "DELETE FROM dead_letters WHERE id {in} RETURNING id"
 CLOSE = "INSERT INTO letters_closed ({columns}) {values}"
@@ -52,7 +53,13 @@ def named(ids: Sequence[int]) -> Step[list[DeadLetter]]:
 
 
 def _letter(row: tuple[object, ...]) -> DeadLetter:
-    return DeadLetter(**dict(zip((*house.DEAD.names, "id"), row, strict=True)))  # type: ignore[arg-type]
+    return DeadLetter(**dict(zip((*house.DEAD.names, "id"), row, strict=True)))  # type: ignore[arg-type]  # the columns are its fields
+
+
+def newest() -> Step[int]:
+    """The id of the newest one; 0: there is none."""
+    (((number,),),) = yield (Ask(NEWEST),)
+    return int(number or 0)
 
 
 def closed(limit: int) -> Step[list[ClosedLetter]]:

@@ -246,6 +246,10 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.look(letters.named, ids)
 
+    async def dead_letters_last(self) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(letters.newest)
+
     async def dead_letters_closed(self, limit: int) -> list[ClosedLetter]:
         """See ``ports.Ledger``."""
         return await self._driver.look(letters.closed, limit)

@@ -207,9 +207,14 @@ class SchemaRegistry(Strict):
     facts_schema_id: int = Field(default=0, ge=0, le=2_147_483_647)
     """The registry's id of the schema of `SalesIntegrationFact`; required with framing."""
 
+    @property
+    def framed(self) -> bool:
+        """Whether records carry its framing."""
+        return self.framing != "none"
+
     @model_validator(mode="after")
     def _framed_with_an_id(self) -> Self:
-        if self.framing != "none" and self.facts_schema_id == 0:
+        if self.framed and self.facts_schema_id == 0:
             raise PydanticCustomError("config.missing-key", "framing needs facts_schema_id")
         return self
 

@@ -69,7 +69,7 @@ def _prune(rest: dict[str, Any], route: Sequence[str | int], kind: str, broken: 
         elif section == "connection" and (kind == "extra_forbidden" or name in _OWN_DEFAULT):
             inside.pop(name, None)
             return
-        elif section == "conflicts" and name == "fields" and len(route) > 2 and isinstance(inside.get(name), dict):  # noqa: PLR2004
+        elif section == "conflicts" and name == "fields" and len(route) > 2 and isinstance(inside.get(name), dict):  # noqa: PLR2004 - a route of three goes to one field
             inside[name].pop(route[2], None)
             return
         elif section in ("conflicts", "create"):
