@@ -19,7 +19,7 @@ from sales_crm_bridge.intake import Intaker
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings
 from sales_crm_bridge.model import Owner
 from sales_crm_bridge.relay import Relay
-from sales_crm_bridge.state import Fence
+from sales_crm_bridge.state import Fence, Intake
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
@@ -29,15 +29,18 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ports import Ledger
 
 
+PARTITIONS = 4
+
+
 def _kafka(place: Place) -> KafkaSettings:
     return KafkaSettings(servers=place.kafka, group=f"bench-{RealDice().name()}", client={})
 
 
 async def make_topics(place: Place) -> None:
-    """Both topics, with four partitions."""
+    """Both topics."""
     admin = AdminClient({"bootstrap.servers": place.kafka})
     for topic in (contract.FACT_TOPIC, contract.INTENT_TOPIC):
-        asked = admin.create_topics([NewTopic(topic, 4, 1)])
+        asked = admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
         try:
             await asyncio.wrap_future(asked[topic])
         except confluent_kafka.KafkaException as error:
@@ -124,9 +127,10 @@ async def relay_sqlite(place: Place) -> Measured:
 # --- intents in -------------------------------------------------------------------------------------------------------
 
 
-async def _intents(place: Place) -> str:
-    """As many intents as there are to take, on a topic of their own run: the time from which they were uttered."""
+async def _intents(place: Place) -> tuple[str, dict[tuple[str, int], int]]:
+    """As many intents as there are to take: what their message ids begin with, and where in the topic they begin."""
     await make_topics(place)
+    begin = await asyncio.to_thread(_ends, place)
     producer = confluent_kafka.Producer({"bootstrap.servers": place.kafka, "linger.ms": 20})
     run = RealDice().name()
     now_us = WallClock().now_us()
@@ -151,18 +155,30 @@ async def _intents(place: Place) -> str:
                 continue
             break
     producer.flush()
-    return run
+    return run, begin
+
+
+def _ends(place: Place) -> dict[tuple[str, int], int]:
+    """Where the topic of intents ends now, so that nothing of earlier runs is read again."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": place.kafka, "group.id": "bench-ends"})
+    try:
+        return {
+            (contract.INTENT_TOPIC, number): consumer.get_watermark_offsets(
+                confluent_kafka.TopicPartition(contract.INTENT_TOPIC, number), 10.0
+            )[1]
+            for number in range(PARTITIONS)
+        }
+    finally:
+        consumer.close()
 
 
 async def intake_floor(place: Place) -> Measured:
     """A bare consume-and-decode loop."""
-    began_ms = WallClock().now_us() // 1000
-    run = await _intents(place)
+    run, begin = await _intents(place)
     consumer = confluent_kafka.Consumer(
         {"bootstrap.servers": place.kafka, "group.id": f"floor-{run}", "enable.auto.commit": False}
     )
-    spots = [confluent_kafka.TopicPartition(contract.INTENT_TOPIC, number, began_ms) for number in range(4)]
-    consumer.assign(consumer.offsets_for_times(spots))
+    consumer.assign([confluent_kafka.TopicPartition(*spot, offset) for spot, offset in begin.items()])
 
     async def work() -> int:
         taken = 0
@@ -184,8 +200,9 @@ async def intake_floor(place: Place) -> Measured:
 async def intake_sqlite(place: Place) -> Measured:
     """Kafka to inbox and command, our place with them."""
     began_us = WallClock().now_us() - 1_000_000
-    await _intents(place)
+    _, begin = await _intents(place)
     async with deployment(place) as (ledger, _):
+        await ledger.take(Intake(rows=(), dead=(), offsets=begin, now_us=began_us))
         (row,) = await ledger.tenants()
         tenant = row.tenant
         spans = (gate.Span(owner=Owner.CRM, from_us=began_us),)

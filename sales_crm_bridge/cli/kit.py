@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sales_crm_bridge import observe
+from sales_crm_bridge import collector, observe
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME
 from sales_crm_bridge.settings import load as load_settings
 
@@ -79,6 +79,7 @@ def settings_of(config: Path | None, secrets: Path | None, without: tuple[str, .
 
 def run_to_end(main: Coroutine[Any, Any, int]) -> None:
     """Run it, and exit with its code."""
+    collector.settle()
     sys.exit(asyncio.run(main))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from google.protobuf.message import DecodeError
 
 from sales_crm_bridge.contract import times
@@ -31,8 +32,7 @@ OPERATIONS: dict[str, Operation] = {
 _NO_LEAD = Lead()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """A valid intent.
 
     ``name``: the variant's message name, "" for one that a newer minor version added; ``value``: its bytes, unframed.

@@ -1,8 +1,8 @@
 """Commands: from the intent that makes one to the writing call. What becomes of them is written by ``commits``.
 
-Of the open commands of a lead the oldest is its *head*, and only heads are ever tried. The mark is kept with every change (see
-``heads``), under a lock per connection that ``take`` and ``commit`` share, so that a command that comes while the one before it
-is being finished cannot stay without a mark.
+Of the open commands of a lead the oldest is its *head*, and only heads are ever tried; a lead with open commands has one. The
+mark is kept with every change (see ``heads``), under a lock per connection that ``take`` and ``commit`` share, so that a command
+that comes while the one before it is being finished cannot stay without a mark.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAKE = """
     INSERT INTO commands (conn, tenant, message_id, lead_id, operation, payload, occurred_us, state, head)
     SELECT r.conn, r.tenant, r.message_id, r.lead_id, r.operation, r.payload, r.occurred_us, r.state, CASE
         WHEN r.eldest = 0 THEN 0
-        WHEN EXISTS (SELECT 1 FROM commands o WHERE o.conn = r.conn AND o.lead_id = r.lead_id AND o.open = 1) THEN 0
+        WHEN EXISTS (SELECT 1 FROM commands h WHERE h.conn = r.conn AND h.lead_id = r.lead_id AND h.head > 0) THEN 0
         WHEN EXISTS (SELECT 1 FROM commands p WHERE p.conn = r.conn AND p.lead_id = r.lead_id AND p.state = 'parked')
             THEN 2
         ELSE 1
@@ -69,10 +69,12 @@ CROWN_NEXT = """
             SELECT 1 FROM commands p
             WHERE p.conn = f.conn AND p.lead_id = f.lead_id AND p.state = 'parked' AND p.seq < f.seq
         ) THEN 2 ELSE 1 END AS head
-        FROM (SELECT DISTINCT c.conn, c.lead_id FROM commands c WHERE c.seq {in}) AS r JOIN commands f ON f.seq = (
+        FROM (SELECT DISTINCT c.conn, c.lead_id FROM commands c WHERE c.seq {in}) AS r JOIN commands f ON f.seq = coalesce((
+            SELECT h.seq FROM commands h WHERE h.conn = r.conn AND h.lead_id = r.lead_id AND h.head > 0
+        ), (
             SELECT o.seq FROM commands o
-            WHERE o.conn = r.conn AND o.lead_id = r.lead_id AND o.open = 1 ORDER BY o.seq LIMIT 1
-        )
+            WHERE o.conn = r.conn AND o.lead_id = r.lead_id AND o.open = 1 AND o.head = 0 ORDER BY o.seq LIMIT 1
+        ))
     ) AS w WHERE commands.seq = w.seq AND commands.head <> w.head
 """
 UNSEAT = """
@@ -80,7 +82,7 @@ UNSEAT = """
         SELECT h.seq FROM commands c JOIN commands h ON h.conn = c.conn AND h.lead_id = c.lead_id AND h.head > 0
         WHERE c.seq {in} AND EXISTS (
             SELECT 1 FROM commands o
-            WHERE o.conn = h.conn AND o.lead_id = h.lead_id AND o.open = 1 AND o.seq < h.seq
+            WHERE o.conn = h.conn AND o.lead_id = h.lead_id AND o.open = 1 AND o.head = 0 AND o.seq < h.seq
         )
     )
 """
@@ -104,7 +106,8 @@ _FREE, _BEHIND = (_ARM % (head, head, head, head) for head in (1, 2))
 READY = f"{_FREE} ORDER BY seq LIMIT ?"
 READY_BEHIND = f"{_FREE} UNION ALL {_BEHIND} ORDER BY seq LIMIT ?"
 OPEN = f"""
-    SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND open = 1
+    SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND head > 0
+    UNION ALL SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND open = 1 AND head = 0
     UNION ALL SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND state = 'parked'
     ORDER BY seq
 """  # noqa: S608 - constants
@@ -131,7 +134,11 @@ UNKNOWN = """
 """
 COUNT_OPEN = """
     SELECT g.conn, g.waiting, c.occurred_us FROM (
-        SELECT conn, count(*) AS waiting, min(seq) AS oldest FROM commands WHERE open = 1 GROUP BY conn
+        SELECT p.conn, CAST(sum(p.waiting) AS bigint) AS waiting, min(p.oldest) AS oldest FROM (
+            SELECT conn, count(*) AS waiting, min(seq) AS oldest FROM commands WHERE head = 1 GROUP BY conn
+            UNION ALL SELECT conn, count(*), min(seq) FROM commands WHERE head = 2 GROUP BY conn
+            UNION ALL SELECT conn, count(*), min(seq) FROM commands WHERE open = 1 AND head = 0 GROUP BY conn
+        ) AS p GROUP BY p.conn
     ) AS g JOIN commands c ON c.seq = g.oldest ORDER BY g.conn
 """
 COUNT_UNKNOWN = """
@@ -223,7 +230,7 @@ def ready(conn: int, now_us: int, limit: int, *, behind_parked: bool) -> Step[li
 def open_of(conn: int, lead_ids: Sequence[str]) -> Step[list[Command]]:
     """Everything of these leads that is not final."""
     some = Set("text", lead_ids)
-    (rows,) = yield (Ask(OPEN, (conn, some, conn, some)),)
+    (rows,) = yield (Ask(OPEN, (conn, some) * 3),)
     return listed(rows)
 
 

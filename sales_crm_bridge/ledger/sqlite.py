@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MEMORY = ":memory:"
+
+LOTS = (64, 8, 1)
+"""Rows that go into one statement; few sizes, so that each statement is prepared once for each."""
 
 PAUSE_MIN_S, PAUSE_MAX_S = 0.005, 0.05
 """Seconds between two tries at a file that another process holds: it doubles from try to try."""
@@ -159,12 +163,19 @@ class SqliteDriver:
         return self._db.execute(_sql(work.sql, None), args).fetchall()
 
     def _many(self, work: Many) -> Rows:
-        sql = _sql(work.sql, work.columns)
-        rows = [(*row, *work.args) for row in work.rows] if work.args else work.rows
-        if not work.returning:
-            self._db.executemany(sql, rows)
+        if not work.returning and "{values}" in work.sql:
+            rows = [(*row, *work.args) for row in work.rows] if work.args else work.rows
+            self._db.executemany(_sql(work.sql, work.columns), rows)
             return []
-        return [answer for row in rows for answer in self._db.execute(sql, row).fetchall()]
+        # Preparing a join anew for each row would cost more than the join, and so would fetching each row's answer by itself.
+        answers: Rows = []
+        start = 0
+        while left := len(work.rows) - start:
+            lot = next(size for size in LOTS if size <= left)
+            args = (*chain.from_iterable(work.rows[start : start + lot]), *work.args)
+            answers += self._db.execute(_sql(work.sql, work.columns, lot), args).fetchall()
+            start += lot
+        return answers
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
@@ -175,14 +186,15 @@ class SqliteDriver:
 
 
 @cache
-def _sql(text: str, columns: Columns | None) -> str:
+def _sql(text: str, columns: Columns | None, lot: int = 1) -> str:
     text = text.replace("{in}", "IN (SELECT value FROM json_each(?))")
     text = text.replace("{share}", "").replace("{hold}", "").replace("{update}", "")
     if columns is not None:
-        values = ", ".join("?" * len(columns.names))
-        rows = ", ".join(f"? AS {name}" for name in columns.names)
+        row = ", ".join("?" * len(columns.names))
+        values = f"VALUES {', '.join([f'({row})'] * lot)}"
+        names = ", ".join(f"column{number} AS {name}" for number, name in enumerate(columns.names, 1))
         text = text.replace("{columns}", columns.listed)
-        text = text.replace("{values}", f"VALUES ({values})").replace("{rows}", f"(SELECT {rows}) AS r")
+        text = text.replace("{values}", values).replace("{rows}", f"(SELECT {names} FROM ({values})) AS r")  # noqa: S608
     return text
 
 

@@ -10,7 +10,7 @@ The SQL stands once where the dialects agree. Parameters are ``?``; what differs
 
     {columns}      the names of the columns of a ``Many``
     {values}       its rows, to insert                    VALUES (?, ?)              SELECT * FROM unnest(%s, %s)
-    {rows}         its rows, to join with, named ``r``    (SELECT ? AS a, ? AS b)    unnest(%s, %s) AS r(a, b)
+    {rows}         its rows, to join with, named ``r``    (SELECT … FROM (VALUES …))  unnest(%s, %s) AS r(a, b)
     {in}           is one of a ``Set``                    IN (… json_each(?))        = ANY(%s)
     {share}        and keep it from being changed         nothing: one writer        FOR SHARE
     {hold}         and keep it from being taken {update}   nothing: one writer        FOR KEY SHARE
@@ -63,7 +63,10 @@ class Ask(NamedTuple):
 
 
 class Many(NamedTuple):
-    """One statement over many rows, in their order; ``args`` follow the rows' own parameters. No rows: nothing is done.
+    """One statement over many rows; ``args`` follow the rows' own parameters. No rows: nothing is done.
+
+    A driver may hand all rows to one statement, or some to each: a statement with {rows} may not rely on what it did for the
+    rows before, and no two rows of it may be about the same row of the database.
 
     ``returning``: the statement ends in RETURNING and its rows are wanted.
     """

@@ -144,7 +144,7 @@ SCANS = {
     "orphaned": (commands.ORPHANED, (1, 1)),
     "of message": (commands.OF_MESSAGE, ("acme", "m7")),
     "in the inbox": (commands.SEEN, ("acme", "m7")),
-    "open": (commands.OPEN, (1, array("text", ["late1"]), 1, array("text", ["late1"]))),
+    "open": (commands.OPEN, (1, array("text", ["late1"])) * 3),
     "sending": (commands.SENDING, (1, 1, array("int", [1, 2, 3]))),
     "crown": (commands.CROWN_NEXT, (array("int", [1, 2, 3]),)),
     "unseat": (commands.UNSEAT, (array("int", [1, 2, 3]),)),
