@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 import msgspec
@@ -15,6 +16,7 @@ from sales_crm_bridge.policy import booking, commands
 from sales_crm_bridge.policy.booking import Conflict
 from sales_crm_bridge.policy.commands import Done, Next, Refuse, Retry, Settle
 from sales_crm_bridge.state import Command, CommandChange, CommandState, Commit, DeadLetter
+from sales_crm_bridge.tasks import one_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,11 +59,21 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     binding: Binding | None
 
 
+@dataclass(slots=True)
+class _Lot:
+    """Steps that go into one transaction: those that come before whoever came first has the lock."""
+
+    steps: list[tuple[Job, Next, int]] = field(default_factory=list)
+    begun: bool = False
+    fault: BaseException | None = None
+
+
 class Clerk:
     """Works on one desk's ledger; makes no calls."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._lot = _Lot()
 
     def job(self, command: Command, binding: Binding | None) -> tuple[Job, Refuse | None]:
         """The command in the CRM's words, and why it cannot be said in them (None: it can)."""
@@ -129,18 +141,39 @@ class Clerk:
         return None
 
     async def finish(self, steps: Sequence[tuple[Job, Next]], answered_us: int) -> None:
-        """Compare with the bindings as they now are, and commit."""
+        """Compare with the bindings as they now are, and commit; what is answered meanwhile goes into the same transaction.
+
+        Raises what the ledger raises, to everybody whose steps were in the transaction that failed.
+        """
+        lot = self._lot
+        lot.steps += [(job, nameable(step), answered_us) for job, step in steps]
+        async with self._desk.books.lock:
+            if not lot.begun:
+                lot.begun = True
+                await one_turn()  # answers that are here already are heard first
+                self._lot = _Lot()
+                try:
+                    await self._finish(lot.steps)
+                except BaseException as fault:
+                    lot.fault = fault
+                    raise
+        if lot.fault is not None:
+            raise lot.fault
+
+    async def _finish(self, steps: Sequence[tuple[Job, Next, int]]) -> None:
+        """Write down, under the lock, what became of these commands."""
         desk = self._desk
-        steps = [(job, nameable(step)) for job, step in steps]
-        async with desk.books.lock:
-            bindings = await desk.ledger.bindings_by_lead(desk.conn, [job.command.lead_id for job, _ in steps])
-            ids = [step.accepted.crm_id for _, step in steps if isinstance(step, Done)]
-            taken = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
-            verdicts = [
-                self._book(job, step, bindings.get(job.command.lead_id), taken, answered_us) for job, step in steps
-            ]
-            await self.commit(verdicts)
-            desk.books.end(one.job.command.lead_id for one in verdicts if not isinstance(one.step, Settle))
+        bindings = await desk.ledger.bindings_by_lead(desk.conn, [job.command.lead_id for job, _, _ in steps])
+        ids = [step.accepted.crm_id for _, step, _ in steps if isinstance(step, Done)]
+        taken = await desk.ledger.bindings_by_crm_id(desk.conn, ids)
+        verdicts = []
+        for job, step, answered_us in steps:
+            verdict = self._book(job, step, bindings.get(job.command.lead_id), taken, answered_us)
+            if isinstance(verdict.step, Done) and verdict.binding is not None:
+                taken[verdict.binding.crm_id] = verdict.binding
+            verdicts.append(verdict)
+        await self.commit(verdicts)
+        desk.books.end(one.job.command.lead_id for one in verdicts if not isinstance(one.step, Settle))
 
     def _book(
         self, job: Job, step: Next, binding: Binding | None, taken: dict[str, Binding], answered_us: int

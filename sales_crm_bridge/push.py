@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 import msgspec
 
@@ -18,7 +18,7 @@ from sales_crm_bridge.state import Command, CommandState, Commit
 from sales_crm_bridge.tasks import together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.errors import RuntimeFault
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ports import Talk
     from sales_crm_bridge.state import Binding
 
+    Call = Callable[[], Coroutine[Any, Any, None]]
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 LIVELY_US = 60_000_000
 KEY_NOT_KEPT = "crm.key-not-kept"
+MARKED = 100
+"""Commands that are marked in one transaction as being sent, unless a single batch has more."""
 
 
 class Pusher:
@@ -74,8 +78,10 @@ class Pusher:
         began_us = desk.clock.now_us()
         unknown = [command for command in ready if command.state is CommandState.UNKNOWN]
         pending = [command for command in ready if command.state is CommandState.PENDING]
-        pieces = [partial(self._settle, part) for part in _parts(unknown, rules.batch)]
-        pieces += [partial(self._send, part) for part in self._blame.batches(pending, rules.batch)]
+        pieces: list[Call] = [partial(self._settle, part) for part in _parts(unknown, rules.batch)]
+        # What is marked as being sent is sent in this round: what does not fit in flight stays pending, come what may.
+        batches = self._blame.batches(pending, rules.batch)[: max(1, rules.in_flight - len(pieces))]
+        pieces += [partial(self._send, some) for some in _grouped(batches)]
         try:
             await together(pieces, rules.in_flight)
         finally:
@@ -96,20 +102,25 @@ class Pusher:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    async def _send(self, batch: Sequence[Command]) -> None:
-        """Sort commands by what is known of their leads; write, look up, read back or refuse them."""
+    async def _send(self, batches: Sequence[Sequence[Command]]) -> None:
+        """One transaction for all that is to be sent, and then each batch in a call of its own."""
+        calls = await self._begin(batches)
+        await together(calls, max(1, len(calls)))
+
+    async def _begin(self, batches: Sequence[Sequence[Command]]) -> list[Call]:
+        """Sort commands by what is known of their leads: refuse some, mark those to be sent. Gives the calls to make."""
         desk = self._desk
         async with desk.books.lock:
-            jobs, lookups, verdicts = await self._plan(batch)
+            jobs, lookups, verdicts = await self._plan([command for batch in batches for command in batch])
             await self._clerk.commit(verdicts)
             self._blame.ended(one.job.command.seq for one in verdicts if isinstance(one.step, Refuse))
             if jobs:
                 await desk.ledger.sending(desk.fence, desk.conn, [job.command.seq for job in jobs])
                 desk.books.begin(job.command.lead_id for job in jobs)
-        if jobs:
-            await self._write([_counted(job) for job in jobs])
-        if lookups:
-            await self._look_up(lookups)
+        marked = {job.command.seq: _counted(job) for job in jobs}
+        writes = [[marked[one.seq] for one in batch if one.seq in marked] for batch in batches]
+        calls: list[Call] = [partial(self._write, part) for part in writes if part]
+        return [*calls, *(partial(self._look_up, part) for part in _parts(lookups, desk.push.batch))]
 
     async def _plan(self, batch: Sequence[Command]) -> tuple[list[Job], list[Job], list[Verdict]]:
         """What is to be written, what to be looked up first, and what is decided already. Under the lock."""
@@ -140,7 +151,7 @@ class Pusher:
                     assert_never(step)
         return jobs, lookups, verdicts
 
-    async def _look_up(self, jobs: list[Job]) -> None:
+    async def _look_up(self, jobs: Sequence[Job]) -> None:
         """Ask the CRM for records under our key, and bind what is found: its commands are due again at once.
 
         The others are refused: there is no such lead.
@@ -370,8 +381,21 @@ def retry_at_us(fault: CrmUnavailable | ConnectionStopped) -> int:
     return fault.retry_at_us if isinstance(fault, CrmUnavailable) else 0
 
 
-def _parts(items: Sequence[Command], size: int) -> list[Sequence[Command]]:
+def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def _grouped(batches: Sequence[Sequence[Command]]) -> list[list[Sequence[Command]]]:
+    """Small batches together, as long as they are no more than ``MARKED``; a transaction for each would cost more than its call."""
+    groups: list[list[Sequence[Command]]] = []
+    room = 0
+    for batch in batches:
+        if len(batch) > room:
+            groups.append([])
+            room = MARKED
+        groups[-1].append(batch)
+        room -= len(batch)
+    return groups
 
 
 def _id(job: Job) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Sequence
 
 
 async def together(works: Sequence[Callable[[], Coroutine[Any, Any, None]]], at_once: int) -> None:
@@ -48,6 +49,12 @@ async def end(tasks: Sequence[asyncio.Future[Any]]) -> None:
     for task in tasks:
         if not task.done():
             await asyncio.wait((task,))
+
+
+@coroutine
+def one_turn() -> Generator[None, None, None]:
+    """Let everything go on once that is ready now; no time passes."""
+    yield
 
 
 async def first(tasks: Sequence[asyncio.Future[Any]], limit_s: float | None = None) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
+from sales_crm_adapters.hubspot.writing import ContactWriter
 
 from sales_crm_bridge import contract
+from sales_crm_bridge.model import Accepted, Outcome, Write
+from sales_crm_bridge.ports import Talk
 from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.simulate.world import World
@@ -133,3 +137,35 @@ def test_a_create_whose_answer_was_lost_is_proven_by_our_key(tmp_path: Path, kin
     assert told.view.done == {"m-1": 1}
     assert told.view.leads["L-1"].phone == "+1 hers"
     assert not told.letters
+
+
+@pytest.mark.parametrize("batch", [1, 100], ids=["apart", "in one batch"])
+def test_a_crm_that_names_one_record_for_two_leads_binds_it_to_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Its answers to two creates come at once, so both are written down in one transaction: the second is refused, nothing stops."""
+    names: list[str] = []
+    honest = ContactWriter.push
+
+    def dishonest(self: ContactWriter, writes: Sequence[Write]) -> Talk[list[Outcome]]:
+        outcomes = yield from honest(self, writes)
+        told = []
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if isinstance(outcome, Accepted) and write.key in {"L-1", "L-2"}:
+                names.append(outcome.crm_id)
+                outcome = msgspec.structs.replace(outcome, crm_id=names[0])  # noqa: PLW2901 - it lies
+            told.append(outcome)
+        return told
+
+    monkeypatch.setattr(ContactWriter, "push", dishonest)
+
+    async def story(home: World) -> None:
+        file = tmp_path / "tenants" / "acme.yaml"
+        file.write_text(file.read_text() + f"push: {{batch: {batch}}}\n")
+        for number in (1, 2, 3):
+            create(home, f"L-{number}", f"m-{number}", f"{number}@sales.example")
+        await live(home, 600)
+
+    _, told = play(tmp_path, story)
+    assert told.view.done == {"m-1": 1, "m-3": 1}
+    assert told.failures == [("CRM_ERROR_CATEGORY_CONFLICT", names[0], False)]
