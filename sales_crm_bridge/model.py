@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool | None
 
 SECOND_US = 1_000_000
+
+T = TypeVar("T")
 
 
 class Owner(enum.StrEnum):
@@ -572,6 +574,6 @@ class Published(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def chunks(items: Sequence[str], size: int) -> list[Sequence[str]]:
+def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """``items`` in slices of at most ``size`` (≥ 1), in order."""
     return [items[at : at + size] for at in range(0, len(items), size)]

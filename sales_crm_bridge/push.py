@@ -10,9 +10,20 @@ import msgspec
 
 from sales_crm_bridge.clerk import Clerk, Job, Verdict
 from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
-from sales_crm_bridge.model import Accepted, Category, Deferred, LeadState, Record, Ref, Rejected, Unknown, Write
+from sales_crm_bridge.model import (
+    Accepted,
+    Category,
+    Deferred,
+    LeadState,
+    Record,
+    Ref,
+    Rejected,
+    Unknown,
+    Write,
+    chunks,
+)
 from sales_crm_bridge.policy import booking, commands
-from sales_crm_bridge.policy.blame import Blame
+from sales_crm_bridge.policy.blame import Blame, grouped
 from sales_crm_bridge.policy.commands import Done, LookUp, Next, ReadBack, Refuse, Retry, Send, Settle
 from sales_crm_bridge.state import Command, CommandState, Commit
 from sales_crm_bridge.tasks import together
@@ -34,8 +45,6 @@ log = logging.getLogger(__name__)
 
 LIVELY_US = 60_000_000
 KEY_NOT_KEPT = "crm.key-not-kept"
-MARKED = 100
-"""Commands that are marked in one transaction as being sent, unless a single batch has more."""
 
 
 class Pusher:
@@ -78,10 +87,10 @@ class Pusher:
         began_us = desk.clock.now_us()
         unknown = [command for command in ready if command.state is CommandState.UNKNOWN]
         pending = [command for command in ready if command.state is CommandState.PENDING]
-        pieces: list[Call] = [partial(self._settle, part) for part in _parts(unknown, rules.batch)]
+        pieces: list[Call] = [partial(self._settle, part) for part in chunks(unknown, rules.batch)]
         # What is marked as being sent is sent in this round: what does not fit in flight stays pending, come what may.
         batches = self._blame.batches(pending, rules.batch)[: max(1, rules.in_flight - len(pieces))]
-        pieces += [partial(self._send, some) for some in _grouped(batches)]
+        pieces += [partial(self._send, some) for some in grouped(batches)]
         try:
             await together(pieces, rules.in_flight)
         finally:
@@ -120,7 +129,7 @@ class Pusher:
         marked = {job.command.seq: _counted(job) for job in jobs}
         writes = [[marked[one.seq] for one in batch if one.seq in marked] for batch in batches]
         calls: list[Call] = [partial(self._write, part) for part in writes if part]
-        return [*calls, *(partial(self._look_up, part) for part in _parts(lookups, desk.push.batch))]
+        return [*calls, *(partial(self._look_up, part) for part in chunks(lookups, desk.push.batch))]
 
     async def _plan(self, batch: Sequence[Command]) -> tuple[list[Job], list[Job], list[Verdict]]:
         """What is to be written, what to be looked up first, and what is decided already. Under the lock."""
@@ -379,23 +388,6 @@ def _is_bisect(outcome: Outcome) -> bool:
 def retry_at_us(fault: CrmUnavailable | ConnectionStopped) -> int:
     """When the CRM asked to be tried again; 0: it did not say."""
     return fault.retry_at_us if isinstance(fault, CrmUnavailable) else 0
-
-
-def _parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    return [items[at : at + size] for at in range(0, len(items), size)]
-
-
-def _grouped(batches: Sequence[Sequence[Command]]) -> list[list[Sequence[Command]]]:
-    """Small batches together, as long as they are no more than ``MARKED``; a transaction for each would cost more than its call."""
-    groups: list[list[Sequence[Command]]] = []
-    room = 0
-    for batch in batches:
-        if len(batch) > room:
-            groups.append([])
-            room = MARKED
-        groups[-1].append(batch)
-        room -= len(batch)
-    return groups
 
 
 def _id(job: Job) -> str:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from sales_crm_bridge.state import Command
 
 
+MARKED = 100
+"""Commands that are marked in one transaction as being sent, unless a single batch has more."""
+
+
 @dataclass(slots=True)
 class _Tried:
     """What is known of a command whose writes fail. Moments are numbers of events, in the order in which they came.
@@ -105,3 +109,16 @@ class Blame:
             limit = min(size, one.limit) if one is not None and one.limit else size
             by_limit.setdefault(limit, []).append(command)
         return [some[at : at + limit] for limit, some in sorted(by_limit.items()) for at in range(0, len(some), limit)]
+
+
+def grouped(batches: Sequence[Sequence[Command]]) -> list[list[Sequence[Command]]]:
+    """Small batches together, as long as they are no more than ``MARKED``; a transaction for each would cost more than its call."""
+    groups: list[list[Sequence[Command]]] = []
+    room = 0
+    for batch in batches:
+        if len(batch) > room:
+            groups.append([])
+            room = MARKED
+        groups[-1].append(batch)
+        room -= len(batch)
+    return groups

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sales_crm_bridge.model import Operation
-from sales_crm_bridge.policy.blame import Blame
+from sales_crm_bridge.policy.blame import MARKED, Blame, grouped
 from sales_crm_bridge.state import Command
 
 
@@ -105,3 +107,15 @@ def test_what_a_new_session_does_not_know_counts_against_nobody() -> None:
     blame = Blame()
     assert blame.failed(7) == 0
     assert batches(blame, [7, 8], 20) == [[7, 8]]
+
+
+@given(sizes=st.lists(st.integers(1, 150), max_size=30))
+def test_batches_are_grouped_in_order_and_small_ones_alone_share(sizes: list[int]) -> None:
+    """Nothing is lost or moved; a group is one batch, or no more than may be marked together."""
+    numbers = iter(range(sum(sizes)))
+    made = [commands(*(next(numbers) for _ in range(size))) for size in sizes]
+    groups = grouped(made)
+    assert [batch for group in groups for batch in group] == made
+    counts = [sum(map(len, group)) for group in groups]
+    assert all(count <= MARKED or len(group) == 1 for count, group in zip(counts, groups, strict=True))
+    assert all(count + len(later[0]) > MARKED for count, later in zip(counts, groups[1:], strict=False))

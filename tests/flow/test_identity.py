@@ -143,7 +143,7 @@ def test_a_create_whose_answer_was_lost_is_proven_by_our_key(tmp_path: Path, kin
 def test_a_crm_that_names_one_record_for_two_leads_binds_it_to_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    """Its answers to two creates come at once, so both are written down in one transaction: the second is refused, nothing stops."""
+    """Its answers come at once, so both are written down in one transaction: the second is refused, nothing stops."""
     names: list[str] = []
     honest = ContactWriter.push
 
