@@ -158,6 +158,11 @@ class DayQuota:
         return self._empty_until_us if self._empty_until_us > self._clock.now_us() else 0
 
 
+def used_up(by_whom: str, until_us: int) -> QuotaExhausted:
+    """The account's day is used up until then, ``by_whom`` says so."""
+    return _refused("quota.day", f"the account's calls of the day are used up, {by_whom}", until_us)
+
+
 def _empty(until_us: int) -> QuotaExhausted:
     return _refused("crm.quota-day", "the CRM says that the account's calls of the day are used up", until_us)
 

@@ -16,6 +16,9 @@ MESSAGE_MAX = 300
 REDIRECTS_MAX = 3
 """Redirects of one reading call that are followed, all to the same origin."""
 
+COUNT_BLOCK = 50
+"""Calls that a worker claims in the ledger at a time, where nothing else is said."""
+
 RANKS = {"push": 0, "check": 0, "pull": 1, "audit": 2, "backfill": 3}
 """Purpose → rank: a lower one goes first wherever calls wait."""
 
@@ -44,7 +47,7 @@ class Terms:
     in_flight: int = 8
     per_day: int | None = None
     reserve: int = 0
-    count_block: int = 50
+    count_block: int = COUNT_BLOCK
     timeout_s: float = 30.0
     tries_max: int = 5
     retry_first_s: float = 0.5
