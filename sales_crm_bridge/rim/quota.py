@@ -23,7 +23,7 @@ MIDNIGHT_MARGIN_S = 60
 """How long after its midnight we believe that an account's day has begun: clocks differ."""
 
 PROBE_S = 3_600
-"""How long a day that the CRM calls used up is believed where nobody knows the account's midnight: then it is asked again."""
+"""How long a spent day is believed where nobody knows the account's midnight: then it is asked again."""
 
 
 class DayQuota:
@@ -47,6 +47,7 @@ class DayQuota:
         self._unspent = 0
         self._under_way = 0
         self._empty_until_us = 0
+        self._greet_us = 0
         self._said_empty = False
         self._claiming = asyncio.Lock()
 
@@ -84,7 +85,9 @@ class DayQuota:
         self._turn_page()
         per_day, used = self._per_day, self.used
         if per_day is not None and used >= per_day - shares.kept(purpose, per_day, self._reserve):
-            return _refused("quota.day", shares.stands_at(purpose, used, per_day, self._reserve), self.midnight_us())
+            until_us = self.midnight_us() if self._zone_known or purpose != "check" else self._greeting_us()
+            if until_us > self._clock.now_us():
+                return _refused("quota.day", shares.stands_at(purpose, used, per_day, self._reserve), until_us)
         return None
 
     async def take(self, purpose: str) -> QuotaExhausted | None:
@@ -123,6 +126,11 @@ class DayQuota:
     def _now(self) -> datetime:
         seconds = self._clock.now_us() // 1_000_000 - MIDNIGHT_MARGIN_S
         return datetime.fromtimestamp(seconds, self._zone)
+
+    def _greeting_us(self) -> int:
+        """When a process that was told no time zone yet may greet on a day that is spent by our count: it may be over there."""
+        self._greet_us = self._greet_us or self._clock.now_us() + PROBE_S * 1_000_000
+        return min(self.midnight_us(), self._greet_us)
 
     def _reset_us(self) -> int:
         """When the account's day begins anew or, where its midnight is not known, when to ask again."""

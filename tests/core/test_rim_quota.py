@@ -169,6 +169,26 @@ def test_a_day_that_the_crm_calls_used_up_is_asked_about_hourly_where_its_midnig
     play(scene, lambda _: (429, {"x-quota": "day"}, b""))
 
 
+def test_a_process_that_begins_on_a_spent_day_goes_on_when_it_is_over_at_the_account() -> None:
+    """By our count the day is spent in UTC, and it is the next one in Tokyo already: it greets within an hour, not at midnight."""
+
+    async def scene(world: World) -> None:
+        world.store.calls = {"2026-03-01": 100}
+        await world.clock.sleep(10 * 3600)  # 16:00 in UTC, 01:00 in Tokyo
+        with pytest.raises(QuotaExhausted) as caught:
+            await world.rim.converse(saying(get()), purpose="check")
+        assert (caught.value.retry_at_us - world.clock.now_us()) / S == pytest.approx(3600, abs=1)
+        await world.clock.sleep(3600)
+        with pytest.raises(QuotaExhausted):
+            await world.rim.converse(saying(get()), purpose="push")
+        await world.rim.converse(saying(get(), get()), purpose="check")
+        world.rim.learn(account("Asia/Tokyo", per_day=100))
+        await world.rim.converse(saying(get()), purpose="backfill")
+        assert len(world.far.seen) == 3
+
+    play(scene, ok, per_day=100)
+
+
 def test_a_limit_that_only_the_crm_knows_is_learnt() -> None:
     """No limit in the file: the check's answer, or a header, brings one."""
 
