@@ -85,7 +85,7 @@ endif
 	@touch $@
 
 .PHONY: bench-studies
-bench-studies: venv ## How costs grow with leads, commands, tenants and processes: about 15 minutes
+bench-studies: venv ## How costs grow with leads, commands, tenants and processes, and what neighbours cost: about 25 minutes
 	@python -m benchmarks --studies
 
 # --- Generated files --------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ connection:
   account: "{account}"
   credentials: {{kind: token, token: "file:{folder}/token"}}
   allow_hosts: [127.0.0.1]
-  limits: {{per_second: 1000, in_flight: 32}}
+  limits: {limits}
   options: {options}
 fields:{mapping}
 pull: {{page_size: {page}, every: 5m, audit_every: 24h}}
@@ -76,7 +76,15 @@ OPTIONS = {"hubspot": HUBSPOT, "rest": REST}
 """The same CRM, read through the adapter that is made for it and through its declaration."""
 
 
-def tenant_in(folder: Path, place: Place, *, tenant: str = "acme", account: str = "4242", batch: int = 100) -> None:
+def tenant_in(
+    folder: Path,
+    place: Place,
+    *,
+    tenant: str = "acme",
+    account: str = "4242",
+    batch: int = 100,
+    limits: str = "{per_second: 1000, in_flight: 32}",
+) -> None:
     """Write one tenant's file into ``folder``, which has the secret that it names."""
     text = TENANT.format(
         tenant=tenant,
@@ -88,12 +96,13 @@ def tenant_in(folder: Path, place: Place, *, tenant: str = "acme", account: str 
         page=place.page,
         mapping=MAPPING,
         batch=batch,
+        limits=limits,
     )
     (folder / "tenants" / f"{tenant}.yaml").write_text(text)
 
 
-def settings_in(folder: Path, ledger: str) -> Settings:
-    """The settings of a deployment in ``folder``; the tenants are to be written there."""
+def settings_in(folder: Path, ledger: str, **more: object) -> Settings:
+    """The settings of a deployment in ``folder``, with ``more`` of them; the tenants are to be written there."""
     (folder / "tenants").mkdir()
     (folder / "token").write_text("pat-na1-sandbox")
     return Settings.model_validate(
@@ -102,6 +111,7 @@ def settings_in(folder: Path, ledger: str) -> Settings:
             "hash_keys": ["a key of the benchmarks, long enough"],
             "seal_key": "another key of the benchmarks",
             "tenants": {"folder": str(folder / "tenants")},
+            **more,
         }
     )
 

@@ -21,6 +21,12 @@ UNITS = {
     "idle_cpu": "at rest, share of a core",
     "tenant_kb": "memory of a tenant, kB",
     "start_ms": "start of a tenant, ms of CPU",
+    "alone_p99": "a command alone, p99, ms",
+    "queue_p99": "beside a long queue, p99, ms",
+    "import_p99": "beside a first import, p99, ms",
+    "outbox_p99": "beside 200,000 facts that wait, p99, ms",
+    "dead_p99": "beside a CRM that never answers, p99, ms",
+    "breaker_p99": "beside an open breaker, p99, ms",
     "fairness": "least over most of any tenant",
 }
 

@@ -69,12 +69,12 @@ async def push_sqlite(place: Place) -> Measured:
         return cost
 
 
-def wishes(conn: int, numbers: Iterable[int]) -> Intake:
+def wishes(conn: int, numbers: Iterable[int], tenant: str = "acme") -> Intake:
     """Intents to create these leads, as intake hands them to the ledger."""
-    return Intake(rows=[_asked(conn, number) for number in numbers], dead=(), offsets={}, now_us=1)
+    return Intake(rows=[_asked(conn, number, tenant) for number in numbers], dead=(), offsets={}, now_us=1)
 
 
-def _asked(conn: int, number: int) -> InboxRow:
+def _asked(conn: int, number: int, tenant: str) -> InboxRow:
     told = _properties(number)
     lead = contract.Lead(
         lead_id=f"L-{number}",
@@ -85,9 +85,9 @@ def _asked(conn: int, number: int) -> InboxRow:
     )
     envelope = contract.intent(
         contract.CreateLeadRequested(lead=lead),
-        tenant_id="acme",
+        tenant_id=tenant,
         aggregate_id=lead.lead_id,
-        message_id=f"m-{number}",
+        message_id=f"{tenant}-m-{number}",
         correlation_id="bench",
         occurred_us=1_790_000_000_000_000,
         producer="bench",
@@ -99,4 +99,4 @@ def _asked(conn: int, number: int) -> InboxRow:
         payload=envelope.SerializeToString(),
         occurred_us=1_790_000_000_000_000,
     )
-    return InboxRow(tenant="acme", message_id=f"m-{number}", command=command)
+    return InboxRow(tenant=tenant, message_id=f"{tenant}-m-{number}", command=command)

@@ -16,10 +16,10 @@ ROOT = Path(__file__).parent.parent
 
 
 @contextlib.contextmanager
-def crm(leads: int, page: int, latency_s: float = 0.0) -> Iterator[str]:
+def crm(leads: int, page: int, latency_s: float = 0.0, account: int = 4242) -> Iterator[str]:
     """The address of a CRM with so many leads, that takes so long for a write."""
     serving = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", "benchmarks.server", str(leads), str(page), str(latency_s)],
+        [sys.executable, "-m", "benchmarks.server", str(leads), str(page), str(latency_s), str(account)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

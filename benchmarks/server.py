@@ -1,7 +1,7 @@
 """A CRM far faster than any client: every page of every list is rendered before the first request comes.
 
-``python -m benchmarks.server LEADS PAGE LATENCY_S`` prints its address and serves until its standard input ends. What is no page
-of a list (the account, its properties, sign-in) is answered by the sandbox HubSpot.
+``python -m benchmarks.server LEADS PAGE LATENCY_S ACCOUNT`` prints its address and serves until its standard input ends. What is no
+page of a list (the account, its properties, sign-in) is answered by the sandbox HubSpot.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import orjson
 
 from benchmarks.leads import hubspot_pages, properties
 from sales_crm_bridge.sandbox import SandboxApp
-from sales_crm_bridge.sandbox.hubspot import Portal, Vices
+from sales_crm_bridge.sandbox.hubspot import Account, Portal, Vices
 
 LIST = b"GET /crm/v3/objects/contacts?"
 SEARCH = (b"POST /crm/v3/objects/contacts/search", b"GET /changes?")
 WRITE = b"POST /crm/v3/objects/contacts/batch/"
 NOTHING: dict[str, Any] = dict.fromkeys(properties(0))
+MADE = "2026-06-01T00:00:00.000Z"
 EMPTY = b'{"total":0,"results":[]}'
 
 
@@ -34,7 +35,7 @@ def rendered(body: bytes) -> bytes:
 class Pages:
     """Everything that is answered, by the place where a page begins."""
 
-    def __init__(self, leads: int, page: int, latency_s: float) -> None:
+    def __init__(self, leads: int, page: int, latency_s: float, account: int) -> None:
         bodies = [rendered(body) for body in hubspot_pages(leads, page)]
         self.pages = {b"" if number == 0 else str(number * page).encode(): body for number, body in enumerate(bodies)}
         self.empty = rendered(EMPTY)
@@ -42,7 +43,11 @@ class Pages:
         self.latency_s = latency_s
         self.nothing = rendered(b'{"results":[]}')
         portal = Portal.seeded(
-            seed=1, leads=0, clock=time.time, vices=Vices(search_per_s=10_000, burst_per_10_s=1_000_000)
+            seed=1,
+            leads=0,
+            clock=time.time,
+            vices=Vices(search_per_s=10_000, burst_per_10_s=1_000_000),
+            account=Account(portal_id=account),
         )
         portal.add_property("contacts", "bridge_lead_id", unique=True)
         self.rest = httpx.AsyncClient(
@@ -69,13 +74,18 @@ class Pages:
         """
         rows = []
         for one in orjson.loads(body)["inputs"]:
+            if "properties" not in one:  # it is read, not written
+                rows.append(
+                    {"id": one["id"], "properties": NOTHING, "createdAt": MADE, "updatedAt": MADE, "archived": False}
+                )
+                continue
             self.made += 1
             rows.append(
                 {
                     "id": str(500_000_000 + self.made),
                     "properties": NOTHING | one["properties"] | {"bridge_lead_id": one.get("id", "")},
-                    "createdAt": "2026-06-01T00:00:00.000Z",
-                    "updatedAt": "2026-06-01T00:00:00.000Z",
+                    "createdAt": MADE,
+                    "updatedAt": MADE,
                     "archived": False,
                     "new": True,
                     "objectWriteTraceId": one.get("objectWriteTraceId", ""),
@@ -138,9 +148,9 @@ class Talk(asyncio.Protocol):
         self.data_received(b"")
 
 
-async def main(leads: int, page: int, latency_s: float) -> None:
+async def main(leads: int, page: int, latency_s: float, account: int) -> None:
     """Serve until standard input ends; a write is answered after ``latency_s``."""
-    pages = Pages(leads, page, latency_s)
+    pages = Pages(leads, page, latency_s, account)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Talk(pages), "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201 - told to who started it
@@ -148,4 +158,4 @@ async def main(leads: int, page: int, latency_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])))

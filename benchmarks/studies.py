@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import growth, replicas, tenants
+from benchmarks import growth, neighbours, replicas, tenants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -53,6 +53,14 @@ async def _replicas(place: Place, sizes: Sequence[int]) -> list[Point]:
     return [await replicas.crowd(replace(place, count=TENANT_LEADS), size) for size in sizes]
 
 
+async def _neighbours(place: Place, sizes: Sequence[int]) -> list[Point]:
+    return [await neighbours.trouble(replace(place, postgres=""), size) for size in sizes]
+
+
+async def _neighbours_postgres(place: Place, sizes: Sequence[int]) -> list[Point]:
+    return [await neighbours.trouble(place, size) for size in sizes]
+
+
 def _steady(name: str) -> Callable[[Sequence[Point]], float]:
     return lambda points: points[0][name] / points[-1][name]
 
@@ -79,11 +87,21 @@ def _crowded(points: Sequence[Point]) -> dict[str, tuple[float, float]]:
     }
 
 
+def _undisturbed(ledger: str) -> Callable[[Sequence[Point]], dict[str, tuple[float, float]]]:
+    def figures(points: Sequence[Point]) -> dict[str, tuple[float, float]]:
+        kinds = sorted(name.removesuffix("_ratio") for name in points[-1] if name.endswith("_ratio"))
+        return {f"neighbours.{ledger}.{kind}": (1 / points[-1][f"{kind}_ratio"], 0.9) for kind in kinds}
+
+    return figures
+
+
 def _shared(points: Sequence[Point]) -> dict[str, tuple[float, float]]:
     rates = {int(point["size"]): point["rate"] for point in points}
     more = {f"replicas.{size}": (rate / rates[1], 0.0) for size, rate in rates.items() if size > 1}
     return more | {"replicas.fair": (min(point["fairness"] for point in points), 0.5)}
 
+
+NEIGHBOURS = ("alone_p99", "queue_p99", "import_p99", "outbox_p99", "dead_p99", "breaker_p99")
 
 STUDIES: dict[str, Study] = {
     "growth-pull": Study(
@@ -113,6 +131,31 @@ STUDIES: dict[str, Study] = {
         of="tenants in one process",
         leads=TENANT_LEADS,
         apart=True,
+    ),
+    "neighbours-sqlite": Study(
+        run=_neighbours,
+        figures=_undisturbed("sqlite"),
+        sizes=(20_000, 200_000),
+        quick=(20_000,),
+        chart=NEIGHBOURS,
+        of="commands or leads of the neighbour",
+        adapter="hubspot",
+        page=100,
+        leads=1,
+        apart=True,
+    ),
+    "neighbours-postgres": Study(
+        run=_neighbours_postgres,
+        figures=_undisturbed("postgres"),
+        sizes=(20_000, 200_000),
+        quick=(20_000,),
+        chart=NEIGHBOURS,
+        of="commands or leads of the neighbour",
+        adapter="hubspot",
+        page=100,
+        leads=1,
+        apart=True,
+        needs=("postgres",),
     ),
     "replicas": Study(
         run=_replicas,

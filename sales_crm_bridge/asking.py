@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge import wiring
+from sales_crm_bridge.observe import sight_of
 from sales_crm_bridge.roster import row_of
 from sales_crm_bridge.state import Fence, lease_name
+from sales_crm_bridge.units import time_us
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
@@ -22,15 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """The way to a tenant's CRM, good as long as the context that gave it."""
+    """The way to a tenant's CRM, good as long as the context that gave it.
+
+    ``spent_us``: until when the account's day is used up, as the process says that works for it (0: it is not, or there is none).
+    """
 
     crew: wiring.Crew
     conn: int
     fence: Fence
+    spent_us: int = 0
 
     def rim(self, tenant: Tenant, adapter: CrmAdapter, on_exchange: Callable[[Exchange], None] | None = None) -> Rim:
         """A rim for one question; its caller closes it."""
-        return self.crew.rim(tenant, adapter, self.conn, self.fence, _always, on_exchange)
+        return self.crew.rim(tenant, adapter, self.conn, self.fence, _always, on_exchange, count_block=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +78,24 @@ async def approach(settings: Settings, tenant: Tenant, ledger: Ledger | None) ->
         yield Unasked("a running process", states.get(conn, "new"))
         return
     try:
-        outside = wiring.Outside(clock=clock, dice=RealDice(), ledger=ledger, transport=wiring.real_transport(settings))
-        if lease not in taken:
-            outside = wiring.unattended(settings, clock)
+        outside, spent_us = wiring.unattended(settings, clock), 0
+        if lease in taken:
+            transport = wiring.real_transport(settings)
+            outside = wiring.Outside(clock=clock, dice=RealDice(), ledger=ledger, transport=transport)
+        else:
+            spent_us = await _spent_us(ledger, conn, clock.now_us())
         fence = Fence(lease=lease, holder=holder, epoch=taken.get(lease, 0))
-        yield Asker(wiring.Crew(settings, outside), conn, fence)
+        yield Asker(wiring.Crew(settings, outside), conn, fence, spent_us)
     finally:
         await ledger.leases_drop(holder, [*taken])
+
+
+async def _spent_us(ledger: Ledger, conn: int, now_us: int) -> int:
+    """Until when the account's day is used up, as its worker has written down last (0: it is not)."""
+    standing = await ledger.standing(conn)
+    told = "" if standing is None or standing.glance is None else sight_of(standing.glance.state).quota_until
+    until_us = time_us(told) if told else 0
+    return until_us if until_us > now_us else 0
 
 
 def _always(_fence: Fence) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge import operate, wiring
+from sales_crm_bridge import observe, operate, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.asking import Asker, approach
 from sales_crm_bridge.errors import (
@@ -18,11 +18,13 @@ from sales_crm_bridge.errors import (
     CrmUnavailable,
     EnvironmentFault,
     Finding,
+    QuotaExhausted,
     RuntimeFault,
     one_exit_code,
 )
 from sales_crm_bridge.kafka import kafka_state
 from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.rim.quota import used_up
 from sales_crm_bridge.roster import judge
 from sales_crm_bridge.settings import touches
 from sales_crm_bridge.world import WallClock
@@ -145,7 +147,7 @@ async def _against_ledger(settings: Settings, ledger: Ledger, known: Sequence[Fi
 async def _check_tenant(
     settings: Settings, tenant: Tenant, ledger: Ledger | None
 ) -> tuple[list[tuple[str, str]], list[Finding | BridgeError]]:
-    """Ask one tenant's CRM and compare; it works with the day's quota used up."""
+    """Ask one tenant's CRM and compare. Where the day's calls are used up, that is told, and none is made or counted for it."""
     async with approach(settings, tenant, ledger) as way:
         if isinstance(way, Asker):
             return await _ask_crm(way, tenant)
@@ -159,6 +161,8 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
     rim = asker.rim(tenant, adapter)
     lines = [("file", tenant.file), ("crm", adapter.name)]
     try:
+        if asker.spent_us:
+            raise used_up("by the count of the process that works for it", asker.spent_us)
         account = await rim.converse(adapter.check(), purpose="check")
         skew_s = (rim.crm_now_us() - clock.now_us()) / 1e6
         lines += [
@@ -171,6 +175,8 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
             *tenant_files.compare(tenant, account.fields),
             *wiring.objections(tenant, account),
         ]
+    except QuotaExhausted as fault:
+        return [*lines, ("calls left today", "0"), ("asked again", observe.iso(fault.retry_at_us))], [fault]
     except RuntimeFault as fault:
         return lines, [fault]
     else:

@@ -452,6 +452,14 @@ class Ledger(Protocol):
         """Facts still to be acknowledged with ``seq`` > ``after_seq``, by seq."""
         ...
 
+    async def outbox_lanes(self, after_conn: int, limit: int) -> list[int]:
+        """Connections above ``after_conn`` with facts to be acknowledged, in their order, at most ``limit``."""
+        ...
+
+    async def outbox_read_lanes(self, conns: Sequence[int], limit: int) -> list[OutboxRow]:
+        """The oldest facts of each of these connections, at most ``limit`` of each, by seq."""
+        ...
+
     async def outbox_done(self, fence: Fence, acked: Sequence[int], dead: Sequence[tuple[int, DeadLetter]]) -> None:
         """Remove acknowledged rows; move refused ones to the dead letters."""
         ...

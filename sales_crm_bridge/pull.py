@@ -196,7 +196,8 @@ class Puller:
             fresh, seen = sort(raws, printed, known)
             records, dead = self._reader.decode(fresh, decoded)
             doubts = [record.id for record in records if sight.doubtful(record, known.get(record.id))]
-            records, more = await self._reader.confirm(records, [name for name in doubts if name not in sure], sure)
+            doubts = [name for name in doubts if name not in sure]
+            records, more = await self._reader.confirm(records, doubts, sure, self._purpose(walk))
             dead += [*more, *nameless]
             async with desk.books.lock:
                 if desk.books.edition != edition:

@@ -26,7 +26,7 @@ from sales_crm_bridge.policy import booking, commands
 from sales_crm_bridge.policy.blame import Blame, grouped
 from sales_crm_bridge.policy.commands import Done, LookUp, Next, ReadBack, Refuse, Retry, Send, Settle
 from sales_crm_bridge.state import Command, CommandState, Commit
-from sales_crm_bridge.tasks import together
+from sales_crm_bridge.tasks import one_turn, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -120,6 +120,8 @@ class Pusher:
         """Sort commands by what is known of their leads: refuse some, mark those to be sent. Gives the calls to make."""
         desk = self._desk
         async with desk.books.lock:
+            # The next group waits for the lock meanwhile, so other tenants' work goes between two of them, not behind all.
+            await one_turn()
             jobs, lookups, verdicts = await self._plan([command for batch in batches for command in batch])
             await self._clerk.commit(verdicts)
             self._blame.ended(one.job.command.seq for one in verdicts if isinstance(one.step, Refuse))

@@ -96,16 +96,16 @@ class Reader:
         )
 
     async def confirm(
-        self, records: list[Record], doubts: Sequence[str], sure: dict[str, Record]
+        self, records: list[Record], doubts: Sequence[str], sure: dict[str, Record], purpose: str
     ) -> tuple[list[Record], list[DeadLetter]]:
         """The records, doubtful ones as a read straight from the CRM shows them, survivors of merges before them."""
         dead: list[DeadLetter] = []
         for names in chunks(doubts, READ_BATCH):
-            found = await self.read_each(names, "pull", dead)
+            found = await self.read_each(names, purpose, dead)
             sure.update({name: record for name, record in zip(names, found, strict=True) if record is not None})
         # A doubtful one that cannot be read is left out: of a list alone it is not believed, and it is a dead letter now.
         known = [sure.get(record.id, record) for record in records if record.id in sure or record.id not in doubts]
-        return (await self.with_survivors(known, dead) if sure else known), dead
+        return (await self.with_survivors(known, purpose, dead) if sure else known), dead
 
     async def read_each(self, ids: Sequence[str], purpose: str, dead: list[DeadLetter]) -> list[Record | None]:
         """The records under ``ids``; one that cannot be read becomes a dead letter and None, and holds back no other."""
@@ -127,7 +127,7 @@ class Reader:
         first = await self.read_each(ids[:half], purpose, dead)
         return first + await self.read_each(ids[half:], purpose, dead)
 
-    async def with_survivors(self, records: list[Record], dead: list[DeadLetter]) -> list[Record]:
+    async def with_survivors(self, records: list[Record], purpose: str, dead: list[DeadLetter]) -> list[Record]:
         """Put the live survivors of merged records before them, so that a binding can move to a record the ledger does not know."""
         lost: dict[str, list[str]] = {}
         for record in records:
@@ -135,7 +135,7 @@ class Reader:
                 lost.setdefault(record.into, []).append(record.id)
         if not lost:
             return records
-        survivors = await self.read_each(sorted(lost), "pull", dead)
+        survivors = await self.read_each(sorted(lost), purpose, dead)
         told = [
             msgspec.structs.replace(one, merged_ids=tuple(dict.fromkeys((*one.merged_ids, *lost[name]))))
             for name, one in zip(sorted(lost), survivors, strict=True)
@@ -162,7 +162,7 @@ class Reader:
             dead: list[DeadLetter] = []
             asked_us = desk.clock.now_us()
             found = [record for record in await self.read_each(ids, purpose, dead) if record is not None]
-            records = await self.with_survivors(found, dead)
+            records = await self.with_survivors(found, purpose, dead)
             async with desk.books.lock:
                 known = await desk.ledger.bindings_by_crm_id(desk.conn, [record.id for record in records])
                 by_crm, by_lead = await self.neighbours(records, known)

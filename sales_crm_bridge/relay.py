@@ -44,8 +44,25 @@ def settled(rows: Sequence[OutboxRow], published: Published) -> list[int]:
     return done
 
 
+LANES = 64
+"""Connections that get their part of one step, at most; where facts of more wait, they take turns."""
+
+
+def fairly(eldest: Sequence[OutboxRow], parts: Sequence[OutboxRow], limit: int) -> list[OutboxRow]:
+    """``limit`` facts by seq: ``parts``, which are some of each connection that waits, and as many of the ``eldest`` as have room.
+
+    Both hold the oldest facts of each connection that they have any of, so what is taken is in order and without a hole.
+    """
+    taken = {row.seq: row for row in parts}
+    for row in eldest:
+        if len(taken) >= limit:
+            break
+        taken[row.seq] = row
+    return [taken[seq] for seq in sorted(taken)]
+
+
 class Relay:
-    """Publishes the outbox in order under lease ``fence``."""
+    """Publishes the outbox under a lease: each connection's facts in their order, and none of them behind all of another's."""
 
     def __init__(self, ledger: Ledger, sink: FactSink, clock: Clock, batch: int, observer: Observer = NOBODY) -> None:
         self._ledger = ledger
@@ -54,11 +71,12 @@ class Relay:
         self._batch = batch
         self._observer = observer
         self._repeats = Repeats()
+        self._after = 0
         self.trouble = ""
 
     async def step(self, fence: Fence) -> int:
-        """Publish the oldest facts, one batch; gives how many are done. 0 with ``trouble`` set: Kafka is away."""
-        rows = await self._ledger.outbox_read(0, self._batch)
+        """Publish one batch of facts; gives how many are done. 0 with ``trouble`` set: Kafka is away."""
+        rows = await self._next()
         if not rows:
             self.trouble = ""
             return 0
@@ -76,6 +94,19 @@ class Relay:
             extra = {"event": "relay.no-kafka", "code": self.trouble, "left_out": left_out or None}
             log.warning("facts wait for Kafka", extra=extra)
         return len(done) + len(dead)
+
+    async def _next(self) -> list[OutboxRow]:
+        """The oldest facts; where more wait than one batch holds, the same number of each connection's go before the rest."""
+        eldest = await self._ledger.outbox_read(0, self._batch)
+        if len(eldest) < self._batch:
+            return eldest
+        lanes = await self._ledger.outbox_lanes(self._after, min(LANES, self._batch))
+        whole = not self._after
+        self._after = lanes[-1] if len(lanes) == min(LANES, self._batch) else 0
+        if whole and len(lanes) == 1 and not self._after:
+            return eldest
+        parts = await self._ledger.outbox_read_lanes(lanes, self._batch // max(1, len(lanes)))
+        return fairly(eldest, parts, self._batch)
 
     def _dead(self, seq: int, code: str, rows: Sequence[OutboxRow]) -> DeadLetter:
         row = next(row for row in rows if row.seq == seq)

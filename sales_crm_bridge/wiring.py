@@ -23,6 +23,7 @@ from sales_crm_bridge.policy.fields import Keyring
 from sales_crm_bridge.policy.sight import Look
 from sales_crm_bridge.policy.walks import Pace
 from sales_crm_bridge.relay import Relay
+from sales_crm_bridge.rim.terms import COUNT_BLOCK
 from sales_crm_bridge.roster import Roster
 from sales_crm_bridge.service import Limits, Service
 from sales_crm_bridge.tenants import secrets_of
@@ -135,8 +136,10 @@ class Crew:
         fence: Fence,
         still: Callable[[Fence], bool],
         on_exchange: Callable[[Exchange], None] | None = None,
+        *,
+        count_block: int = COUNT_BLOCK,
     ) -> Rim:
-        """The rim of one account, drawing on the ledger's count of calls."""
+        """The rim of one account, drawing on the ledger's count of calls, ``count_block`` at a time."""
         ledger = self._outside.ledger
         connection = tenant.connection
         http = self._settings.http
@@ -157,6 +160,7 @@ class Crew:
                 per_day=limits.per_day or None,
                 in_flight=limits.in_flight,
                 reserve=limits.reserve_per_day,
+                count_block=count_block,
                 timeout_s=http.timeout_s,
                 tries_max=http.tries_max,
                 retry_first_s=http.retry_first_s,

@@ -21,6 +21,7 @@ from sales_crm_bridge.errors import (
 from sales_crm_bridge.observe import glance
 from sales_crm_bridge.pull import Puller
 from sales_crm_bridge.push import Pusher
+from sales_crm_bridge.rim.quota import used_up
 from sales_crm_bridge.state import Glance, bell_commands, bell_inquiries, bell_notices
 from sales_crm_bridge.tasks import end, first
 
@@ -256,6 +257,10 @@ class Worker:
         faults = [*lanes, *(fault for fault in (self.pusher.trouble, self.puller.trouble) if fault is not None)]
         if desk.books.full:
             faults.append(outbox_full(desk.outbox_max))
+        if (
+            spent_us := self.rim().quota_until_us
+        ):  # what waits for the reset since before this worker began tries nothing till then
+            faults.append(used_up("by what is known of it", spent_us))
         worst = min(faults, key=lambda fault: _GRAVITY.get(type(fault), 0), default=None)
         state = "ok" if worst is None else _STATES.get(type(worst), "stopped")
         code = worst.code if worst is not None else ""

@@ -210,6 +210,14 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.look(outbox.read, after_seq, limit)
 
+    async def outbox_lanes(self, after_conn: int, limit: int) -> list[int]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(outbox.lanes, after_conn, limit)
+
+    async def outbox_read_lanes(self, conns: Sequence[int], limit: int) -> list[OutboxRow]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(outbox.read_lanes, conns, limit)
+
     async def outbox_done(self, fence: Fence, acked: Sequence[int], dead: Sequence[tuple[int, DeadLetter]]) -> None:
         """See ``ports.Ledger``."""
         await self._driver.run(outbox.done, fence, acked, dead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.ledger import leases
@@ -115,11 +116,12 @@ def keep_save(fence: Fence, conn: int, sealed: bytes) -> Step[None]:
 
 
 def calls_count(fence: Fence, conn: int, day: str, more: int) -> Step[int]:
-    """Count calls of a day; earlier days are of no more use."""
+    """Count calls of a day. The two days before it are kept: who does not know the account's time zone yet may be ahead of it."""
+    over = (date.fromisoformat(day) - timedelta(days=2)).isoformat()
     fenced, ((made,),), _ = yield (
         leases.check(fence),
         Ask(COUNT, (conn, day, more)),
-        Ask(COUNTED_BEFORE, (conn, day)),
+        Ask(COUNTED_BEFORE, (conn, over)),
     )
     leases.proven(fence, fenced)
     return int(made)

@@ -213,7 +213,10 @@ class Caller:
             return Miss(fault=held)
         if refused := self._spent(await self._quota.take(job.purpose)):
             return refused
-        reply = await self._send(job, held.headers)
+        try:
+            reply = await self._send(job, held.headers)
+        finally:
+            self._quota.ended()
         if isinstance(reply, Miss):
             if reply.wait_s is not None:
                 self._breaker.failed(job.ticket, reply.fault)

@@ -31,6 +31,10 @@ WINDOW_FIRST = 2.0
 """Calls in flight at the beginning, when nobody knows what the account will take; each success adds one."""
 
 
+IN_A_ROW = 9
+"""So many turns in a row go to more urgent work while less urgent work waits; the next one is for whoever of it came first."""
+
+
 class Bucket:
     """A rate, exactly: the generic cell rate algorithm over integer microseconds.
 
@@ -77,10 +81,11 @@ class Paused(Exception):
         self.until_us = until_us
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiter:
     rank: int
     ticket: int
+    budget: str
     granted: asyncio.Future[Turn]
 
     def __lt__(self, other: _Waiter) -> bool:
@@ -89,6 +94,9 @@ class _Waiter:
 
 class Limiter:
     """One account's turns: by rank, then first come first served; a call that must be repeated keeps its ticket.
+
+    Commands go before changes, those before audits, those before first imports; but every tenth turn goes to the longest waiting
+    of the lower ranks, so that none of them stands still at a rate that the higher ones use up.
 
     ``too_many`` stops the whole account until the wait is over. Then one call goes alone, and only its success lets more
     follow: the window of calls in flight starts at 1, doubles per round trip up to half of what it was, and grows by one per
@@ -109,6 +117,7 @@ class Limiter:
         self._era_us = 0
         self._served = 0
         self._in_a_row = 0
+        self._urgent_turns = 0
         self._paused_until_us = 0
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_us = 0
@@ -125,7 +134,7 @@ class Limiter:
             raise Bug("bug.budget", f"the adapter's capabilities name no budget {budget!r}")
         if self._too_long():
             raise Paused(self._paused_until_us)
-        waiter = _Waiter(rank, ticket, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(rank, ticket, budget, asyncio.get_running_loop().create_future())
         heapq.heappush(self._lanes[budget], waiter)
         self._pump()
         try:
@@ -230,7 +239,8 @@ class Limiter:
             if due_us > now_us:
                 self._wake_at(due_us)
                 return
-            waiter = heapq.heappop(self._lanes[budget])
+            waiter = self._pick(budget, now_us)
+            budget = waiter.budget
             self._account.take(now_us)
             if budget:
                 self._buckets[budget].take(now_us)
@@ -249,6 +259,26 @@ class Limiter:
                 offer = (due_us, lane[0], budget)
                 best = offer if best is None or offer[:2] < best[:2] else best
         return (best[0], best[2]) if best else None
+
+    def _pick(self, budget: str, now_us: int) -> _Waiter:
+        """Take out the one whose turn it is: the first of the lane ``budget``, or one of a lower rank whose tenth turn it is."""
+        first = self._lanes[budget][0]
+        lower = [
+            waiter
+            for name, lane in self._lanes.items()
+            if not name or self._buckets[name].due_us() <= now_us
+            for waiter in lane
+            if waiter.rank > first.rank and not waiter.granted.done()
+        ]
+        self._urgent_turns = self._urgent_turns + 1 if lower else 0
+        if self._urgent_turns <= IN_A_ROW:
+            return heapq.heappop(self._lanes[budget])
+        self._urgent_turns = 0
+        chosen = min(lower, key=lambda waiter: waiter.ticket)
+        lane = self._lanes[chosen.budget]
+        lane.remove(chosen)
+        heapq.heapify(lane)
+        return chosen
 
     def _wake_at(self, due_us: int) -> None:
         if self._alarm is not None:

@@ -16,11 +16,11 @@ MESSAGE_MAX = 300
 REDIRECTS_MAX = 3
 """Redirects of one reading call that are followed, all to the same origin."""
 
+COUNT_BLOCK = 50
+"""Calls that a worker claims in the ledger at a time, where nothing else is said."""
+
 RANKS = {"push": 0, "check": 0, "pull": 1, "audit": 2, "backfill": 3}
 """Purpose → rank: a lower one goes first wherever calls wait."""
-
-COMMANDS = frozenset({"push", "check"})
-"""The purposes that may draw on the day's reserve: commands, and the greeting without which no worker carries one out."""
 
 
 def rank(purpose: str) -> int:
@@ -35,7 +35,7 @@ class Terms:
     """What one account may cost, and how patient we are with it. Times in seconds.
 
     ``per_second``: calls a second, evenly spaced. ``in_flight``: calls at the same time. ``per_day``: calls of the account's
-    calendar day (None: not known, not limited), of which only commands may use the last ``reserve``. ``count_block``: calls
+    calendar day (None: not known, not limited); the last ``reserve`` are for others (``policy.shares``). ``count_block``: calls
     claimed in the ledger at a time; a crash forgets at most so many unused ones, and never one that was made.
     ``timeout_s``: longest wait for one answer. ``tries_max``: tries of one call; ``retry_first_s`` doubles up to
     ``retry_max_s``, and a longer wish of the CRM ends the conversation until then. ``burst_wait_s``: pause after a "too many
@@ -47,7 +47,7 @@ class Terms:
     in_flight: int = 8
     per_day: int | None = None
     reserve: int = 0
-    count_block: int = 50
+    count_block: int = COUNT_BLOCK
     timeout_s: float = 30.0
     tries_max: int = 5
     retry_first_s: float = 0.5

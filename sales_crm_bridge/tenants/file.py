@@ -106,7 +106,7 @@ class LimitsPart(Exact):
     per_day: int | None = Field(default=None, ge=1, le=1_000_000_000)
     """Calls per day of the account's own calendar; without it, what the CRM says."""
     reserve_per_day: int = Field(default=0, ge=0, le=1_000_000_000)
-    """Calls of the day that pulls leave to pushes and to other programs."""
+    """Calls of the day that the bridge leaves to the account's other programs: it never uses them, for nothing."""
     in_flight: int = Field(default=4, ge=1, le=64)
     """Calls at the same time."""
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import floor, growth
+from benchmarks import floor, growth, neighbours
 from benchmarks.__main__ import told
 from benchmarks.bridge import deployment
 from benchmarks.cases import CASES
@@ -109,3 +109,20 @@ def test_every_case_is_held_against_something() -> None:
         assert not case.at_least or case.floor or case.cpu_ms_max
     floors = {case.floor for case in CASES.values() if case.floor}
     assert floors == {name for name, case in CASES.items() if not case.floor and not case.cpu_ms_max}
+
+
+async def test_the_calm_tenant_is_timed_from_its_command_to_the_acknowledged_fact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many waits as it asked for, none shorter than its CRM takes for a write, whatever its neighbour has waiting."""
+    monkeypatch.setattr(neighbours, "ASKED", 8)
+    with crm(1, 100, neighbours.WRITE_S) as calm, crm(1, 100, neighbours.WRITE_S, 77) as other:
+        here = Place(count=1, page=100, crm=calm)
+        waits = await neighbours.asked(here, Place(count=1, page=100, crm=other), commands=300)
+        assert len(waits) == 8
+        assert min(waits) >= neighbours.WRITE_S
+    assert neighbours.percentile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert neighbours.percentile([float(n) for n in range(100)], 0.99) == 99.0
+    point = {"size": 1.0, "alone_p99": 100.0, "queue_p99": 110.0, "queue_ratio": 1.1}
+    ((name, (ratio, wanted)),) = STUDIES["neighbours-sqlite"].figures([point]).items()
+    assert (name, round(ratio, 3), wanted) == ("neighbours.sqlite.queue", 0.909, 0.9)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -24,6 +26,7 @@ from sales_crm_bridge.model import Account
 from sales_crm_bridge.sandbox import SandboxApp, serve
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from sales_crm_bridge.settings import read
+from sales_crm_bridge.state import lease_name
 
 TENANT = """
 tenant: acme
@@ -134,6 +137,55 @@ async def test_check_online_compares_with_what_is_there(tmp_path: Path, portal: 
         _, found = await deployment.check()
         assert found["mapping.crm-field-unknown"]["line"] > 0
         assert "4242" in found["crm.wrong-account"]["message"]
+
+
+def calls(folder: Path, made: int | None = None) -> int:
+    """The ledger's count of the account's calls; or set it."""
+    with contextlib.closing(sqlite3.connect(folder / "bridge.db")) as ledger, ledger:
+        if made is not None:
+            ledger.execute("UPDATE calls SET made = ?", (made,))
+        return int(ledger.execute("SELECT sum(made) FROM calls").fetchall()[0][0])
+
+
+async def test_check_online_says_that_the_day_is_used_up(tmp_path: Path, portal: Portal) -> None:
+    """By the CRM's word, our own count, or that of the process at work: told with the time of the reset; no call is burnt."""
+    async with shop(tmp_path, portal) as deployment:
+        await deployment.call("migrate")
+        portal.vices = replace(portal.vices, per_day=0)
+        tenant, found = await deployment.check()
+        assert found.keys() == {"crm.quota-day"}
+        assert tenant["calls left today"] == "0"
+        assert tenant["asked again"][:19] in found["crm.quota-day"]["message"]
+
+        portal.vices = replace(portal.vices, per_day=625_000)
+        file = tmp_path / "tenants" / "acme.yaml"
+        file.write_text(
+            file.read_text().replace("per_second: 100", "per_second: 100, per_day: 6000, reserve_per_day: 1000")
+        )
+        code, said = await deployment.call("sync", "--once", "--json")
+        assert code == 0, said
+        made = calls(tmp_path)
+        _, found = await deployment.check()
+        assert found == {}
+        assert made < calls(tmp_path) < made + 20, "a check counts the calls that it makes, and no block of them"
+        calls(tmp_path, 5000)
+        before = portal._limits.used_today
+        tenant, found = await deployment.check()
+        assert found.keys() == {"quota.day"}
+        assert "1000 are kept for the account's other programs" in found["quota.day"]["message"]
+        assert portal._limits.used_today == before
+
+        calls(tmp_path, 0)
+        with contextlib.closing(sqlite3.connect(tmp_path / "bridge.db")) as ledger, ledger:
+            lease = (lease_name("acme", "hubspot"), "another", 10**6, 9 * 10**15)
+            ledger.execute("INSERT OR REPLACE INTO leases (name, holder, epoch, until_us) VALUES (?, ?, ?, ?)", lease)
+            seen = json.loads(ledger.execute("SELECT state FROM glances").fetchall()[0][0])
+            seen["quota_until"] = "2099-01-01T00:00:00Z"
+            ledger.execute("UPDATE glances SET state = ?", (json.dumps(seen).encode(),))
+        tenant, found = await deployment.check()
+        assert found.keys() == {"quota.day"}
+        assert tenant["asked again"].startswith("2099-01-01T00:00:00")
+        assert portal._limits.used_today == before
 
 
 async def test_check_online_keeps_a_token_that_the_crm_rotates(tmp_path: Path) -> None:

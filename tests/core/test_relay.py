@@ -26,8 +26,11 @@ def row(seq: int, lead: str) -> OutboxRow:
 class Box:
     """An outbox, and a broker that acknowledges and refuses what it is told to."""
 
-    def __init__(self, leads: Sequence[str], acked: set[int], refused: set[int]) -> None:
+    def __init__(
+        self, leads: Sequence[str], acked: set[int], refused: set[int], conns: Sequence[int] | None = None
+    ) -> None:
         self.rows = {seq: row(seq, lead) for seq, lead in enumerate(leads, start=1)}
+        self.conns = dict(enumerate(conns or [1] * len(leads), start=1))
         self.acked, self.refused = acked, refused
         self.letters: list[DeadLetter] = []
         self.topic: list[int] = []
@@ -35,6 +38,13 @@ class Box:
 
     async def outbox_read(self, after_seq: int, limit: int) -> list[OutboxRow]:
         return [one for seq, one in sorted(self.rows.items()) if seq > after_seq][:limit]
+
+    async def outbox_lanes(self, after_conn: int, limit: int) -> list[int]:
+        return sorted({self.conns[seq] for seq in self.rows if self.conns[seq] > after_conn})[:limit]
+
+    async def outbox_read_lanes(self, conns: Sequence[int], limit: int) -> list[OutboxRow]:
+        mine = {conn: [seq for seq in sorted(self.rows) if self.conns[seq] == conn][:limit] for conn in conns}
+        return [self.rows[seq] for seq in sorted(seq for seqs in mine.values() for seq in seqs)]
 
     async def outbox_done(self, fence: Fence, acked: Sequence[int], dead: Sequence[tuple[int, DeadLetter]]) -> None:
         assert fence == FENCE
@@ -51,8 +61,8 @@ class Box:
         return self.us
 
 
-def relay(box: Box) -> Relay:
-    return Relay(cast("Any", box), cast("Any", box), cast("Any", box), 100)
+def relay(box: Box, batch: int = 100) -> Relay:
+    return Relay(cast("Any", box), cast("Any", box), cast("Any", box), batch)
 
 
 async def test_what_is_not_acknowledged_stays_and_is_published_again() -> None:
@@ -82,6 +92,36 @@ async def test_a_refused_fact_becomes_a_dead_letter_and_holds_back_nothing() -> 
     (letter,) = box.letters
     assert (letter.code, letter.tenant, letter.payload) == ("relay.refused", "acme", row(1, "a").fact)
     assert "MSG_SIZE_TOO_LARGE" in letter.message
+
+
+async def test_a_connections_facts_do_not_wait_for_all_of_anothers() -> None:
+    """Ten thousand facts of one connection came first: the few of the others go with the next batch, which is full all the same."""
+    conns = [7] * 10_000 + [3, 9, 9]
+    box = Box([f"{conn}-{number % 50}" for number, conn in enumerate(conns)], set(range(1, 10_004)), set(), conns)
+    assert await relay(box).step(FENCE) == 100
+    assert [box.conns[seq] for seq in box.topic].count(7) == 97
+    assert box.topic[-3:] == [10_001, 10_002, 10_003]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 40, 100, 1000])
+async def test_however_many_connections_wait_each_gets_its_turn_and_keeps_its_order(batch: int) -> None:
+    """More connections than one batch serves: all is published once, in order, and the last one to begin waits for a round."""
+    conns = [1] * 300 + [conn for conn in range(2, 200) for _ in range(3)]
+    box = Box([f"{conn}" for conn in conns], set(range(1, len(conns) + 1)), set(), conns)
+    one = relay(box, batch)
+    steps, begun = 0, dict[int, int]()
+    while box.rows:
+        told = len(box.topic)
+        assert await one.step(FENCE) == min(batch, len(conns) - told)
+        steps += 1
+        for seq in box.topic[told:]:
+            begun.setdefault(box.conns[seq], steps)
+    assert sorted(box.topic) == list(range(1, len(conns) + 1))
+    for conn in set(conns):
+        mine = [seq for seq in box.topic if box.conns[seq] == conn]
+        assert mine == sorted(mine)
+    lanes = min(64, batch)
+    assert max(begun.values()) <= -(-199 // lanes) + 1
 
 
 async def test_facts_that_wait_are_a_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:

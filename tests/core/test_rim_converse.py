@@ -21,7 +21,7 @@ from sales_crm_bridge.errors import (
     LedgerBusy,
     QuotaExhausted,
 )
-from sales_crm_bridge.model import HttpReply, NoReply
+from sales_crm_bridge.model import Account, HttpReply, NoReply
 from tests.core.rim_kit import EPOCH_US, Answer, S, Seen, World, get, ok, one_by_one, play, post, saying
 
 
@@ -336,6 +336,7 @@ def test_a_day_used_up_stops_the_account_until_its_midnight() -> None:
     """After the CRM's word nobody calls before midnight in the account's zone; then it goes on."""
 
     async def scene(world: World) -> None:
+        world.rim.learn(Account(account_id="1", name="", time_zone="UTC", fields={}))
         with pytest.raises(QuotaExhausted) as caught:
             await world.rim.converse(saying(get()), purpose="pull")
         assert caught.value.retry_at_us == EPOCH_US + (18 * 3600 + 60) * S

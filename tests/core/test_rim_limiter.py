@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -227,3 +228,35 @@ def test_a_pause_that_is_too_long_is_told_at_once() -> None:
         limiter.close()
 
     on_virtual_time(scene)
+
+
+def test_less_urgent_work_gets_every_tenth_turn_and_the_most_urgent_the_others() -> None:
+    """Commands that never end use the whole rate: changes, audits and first imports go on, each in its turn, at a tenth of it."""
+
+    async def scene(clock: VirtualClock) -> list[int]:
+        limiter = Limiter(clock, Terms(per_second=10, in_flight=4), {"search": 4.0})
+        order: list[int] = []
+
+        async def lane(rank: int, budget: str) -> None:
+            while True:
+                async with limiter.turn(rank, limiter.ticket(), budget) as turn:
+                    order.append(rank)
+                    limiter.served(turn)
+                    await clock.sleep(0.2)
+
+        lanes = [(0, "")] * 8 + [(1, "search"), (2, ""), (3, ""), (3, "")]
+        tasks = [asyncio.ensure_future(lane(*one)) for one in lanes]
+        await clock.sleep(200)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (limiter.in_flight, limiter.waiting) == (0, 0)
+        limiter.close()
+        return order
+
+    order = on_virtual_time(scene)
+    assert len(order) >= 1990
+    lower = [index for index, rank in enumerate(order) if rank]
+    assert max(later - earlier for earlier, later in itertools.pairwise(lower)) == 10
+    assert 0.09 * len(order) <= len(lower) <= 0.11 * len(order)
+    assert all(order.count(rank) >= 40 for rank in (1, 2, 3))

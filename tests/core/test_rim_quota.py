@@ -1,7 +1,8 @@
-"""The day's calls: never counted too low, the reserve kept for commands, the account's own midnight."""
+"""The day's calls: never counted too low, shared by urgency, the reserve left alone, the account's own midnight."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -37,40 +38,153 @@ def test_calls_are_claimed_in_blocks_and_a_crash_counts_too_many_never_too_few()
     play(scene, ok)
 
 
-def test_the_reserve_is_for_commands_alone() -> None:
-    """Pulls, audits and backfills stop before it; pushes use it to the last call, and the check with which a worker begins may."""
+def test_each_kind_of_work_leaves_the_day_to_what_is_more_urgent() -> None:
+    """A first import stops first, then an audit, then changes, then commands; the reserve is left whole by all of them."""
+    stopped: dict[str, int] = {}
 
     async def scene(world: World) -> None:
-        with pytest.raises(QuotaExhausted) as caught:
-            await world.rim.converse(one_by_one(*(get() for _ in range(100))), purpose="backfill")
-        assert len(world.far.seen) == 70
-        assert caught.value.retry_at_us == EPOCH_US + (18 * 3600 + 60) * S
-        for purpose in ("audit", "pull"):
-            with pytest.raises(QuotaExhausted):
+        for purpose in ("backfill", "audit", "pull", "push"):
+            call = post() if purpose == "push" else get()
+            if purpose == "push":
+                replies = await world.rim.converse(one_by_one(*(call for _ in range(100))), purpose=purpose)
+                assert isinstance(replies[-1], NoReply)
+            else:
+                with pytest.raises(QuotaExhausted, match="it goes on at 2026-03-02T00:01:00Z") as caught:
+                    await world.rim.converse(one_by_one(*(call for _ in range(100))), purpose=purpose)
+                assert caught.value.retry_at_us == EPOCH_US + (18 * 3600 + 60) * S
+            stopped[purpose] = len(world.far.seen)
+            assert (world.rim.state().quota_until_us == 0) is (purpose != "push"), "commands may go on"
+        for purpose in ("check", "push", "pull", "audit", "backfill"):
+            with pytest.raises(
+                QuotaExhausted, match=r"70 of 100 calls .* 30 are kept for the account's other programs"
+            ):
                 await world.rim.converse(saying(get()), purpose=purpose)
-        await world.rim.converse(saying(get()), purpose="check")
-        assert world.rim.state().quota_until_us == 0, "commands may go on"
-        replies = await world.rim.converse(one_by_one(*(post() for _ in range(40))), purpose="push")
-        assert [isinstance(reply, NoReply) for reply in replies] == [False] * 29 + [True] * 11
-        assert len(world.far.seen) == 100
-        assert world.rim.state().quota_until_us == caught.value.retry_at_us
+        await world.clock.sleep(18 * 3600 + 61)
+        await world.rim.converse(saying(get()), purpose="backfill")
 
     play(scene, ok, per_day=100, reserve=30)
+    assert stopped == {"backfill": 42, "audit": 49, "pull": 63, "push": 70}
+
+
+@given(
+    st.lists(st.sampled_from(["backfill", "audit", "pull", "push", "check", "others", "restart"]), max_size=25),
+    st.integers(10, 60),
+    st.integers(0, 30),
+    st.integers(1, 8),
+)
+def test_the_reserve_is_never_crossed(steps: list[str], limit: int, reserve: int, in_flight: int) -> None:
+    """Whatever calls, how many at once, over restarts, while others draw on the same day: no call of ours leaves too few."""
+    left = [limit]
+    crossed: list[int] = []
+    greeting: list[str] = []
+
+    def answer(_: Any) -> Any:
+        if left[0] <= reserve and not greeting:
+            crossed.append(left[0])
+        left[0] -= 1
+        return ok(x_left=str(left[0]))
+
+    async def scene(world: World) -> None:
+        for step in steps:
+            match step:
+                case "restart":
+                    await world.rim.close()
+                    world.restart()
+                    greeting.append("a worker's first call tells it what others have used meanwhile")
+                    await asyncio.gather(world.rim.converse(saying(get()), purpose="check"), return_exceptions=True)
+                    greeting.clear()
+                case "others":  # what they leave is seen with the next answer, so they leave us one
+                    if left[0] > reserve + 3:
+                        left[0] -= 3
+                        await asyncio.gather(world.rim.converse(saying(get()), purpose="push"), return_exceptions=True)
+                case purpose:
+                    talks = [world.rim.converse(saying(get()), purpose=purpose) for _ in range(in_flight)]
+                    await asyncio.gather(*talks, return_exceptions=True)
+
+    play(scene, answer, per_day=limit, reserve=reserve, in_flight=in_flight, count_block=1)
+    assert not crossed
+
+
+def test_what_the_crm_says_is_left_is_less_by_what_is_under_way() -> None:
+    """Four calls at once, and an answer that was made before the others arrived: together they stop where the reserve begins."""
+
+    async def scene(world: World) -> None:
+        await asyncio.gather(
+            *(world.rim.converse(saying(get()), purpose="push") for _ in range(8)), return_exceptions=True
+        )
+        left, served = [12], list[int]()
+
+        async def others(_: Any) -> Any:
+            served.append(left[0])
+            await world.clock.sleep(0.02 * (len(served) % 5))
+            left[0] -= 1
+            said = left[0]
+            await world.clock.sleep(0.01 * (len(served) % 3))
+            return ok(x_left=str(said))
+
+        world.far.answer = others
+        talks = [world.rim.converse(saying(get()), purpose="push") for _ in range(40)]
+        await asyncio.gather(*talks, return_exceptions=True)
+        assert 5 <= left[0] <= 8
+        assert len(served) == 12 - left[0]
+
+    play(scene, ok, per_day=100, reserve=5, in_flight=4)
 
 
 def test_what_the_crm_says_is_left_counts_but_never_gives_more() -> None:
     """Others draw on the same budget: 5 left means 5 left; a generous answer does not lift our own limit."""
 
     async def scene(world: World) -> None:
-        await world.rim.converse(saying(get()), purpose="pull")
+        await world.rim.converse(saying(get()), purpose="push")
         assert world.rim.state().calls_left_day == 99
         world.far.answer = lambda _: ok(x_left="5")
-        await world.rim.converse(saying(get()), purpose="pull")
+        await world.rim.converse(saying(get()), purpose="push")
         assert world.rim.state().calls_left_day == 5
         world.far.answer = lambda _: ok(x_left="9999")
         with pytest.raises(QuotaExhausted):
-            await world.rim.converse(one_by_one(*(get() for _ in range(9))), purpose="pull")
+            await world.rim.converse(saying(get()), purpose="pull")
+        with pytest.raises(QuotaExhausted):
+            await world.rim.converse(one_by_one(*(get() for _ in range(9))), purpose="push")
         assert len(world.far.seen) == 2 + 5
+
+    play(scene, ok, per_day=100)
+
+
+@pytest.mark.parametrize(("zone", "hours"), [("", 1.0), ("America/Los_Angeles", 2.0)])
+def test_a_day_that_the_crm_calls_used_up_is_asked_about_hourly_where_its_midnight_is_not_known(
+    zone: str, hours: float
+) -> None:
+    """A process that begins on a spent day cannot know the account's midnight: it asks once an hour, not the whole day later."""
+
+    async def scene(world: World) -> None:
+        world.rim.learn(account(zone))
+        with pytest.raises(QuotaExhausted) as caught:
+            await world.rim.converse(saying(get()), purpose="check")
+        assert (caught.value.retry_at_us - EPOCH_US) / S == pytest.approx(hours * 3600 + 60 * (hours > 1), abs=1)
+        for _ in range(20):
+            with pytest.raises(QuotaExhausted):
+                await world.rim.converse(saying(get()), purpose="check")
+        assert len(world.far.seen) == 1
+
+    play(scene, lambda _: (429, {"x-quota": "day"}, b""))
+
+
+def test_a_process_that_begins_on_a_spent_day_goes_on_when_it_is_over_at_the_account() -> None:
+    """By our count the day is spent in UTC, and it is the next one in Tokyo already: it greets within an hour, not at midnight."""
+
+    async def scene(world: World) -> None:
+        world.store.calls = {"2026-03-01": 100}
+        await world.clock.sleep(10 * 3600)  # 16:00 in UTC, 01:00 in Tokyo
+        with pytest.raises(QuotaExhausted) as caught:
+            await world.rim.converse(saying(get()), purpose="check")
+        assert (caught.value.retry_at_us - world.clock.now_us()) / S == pytest.approx(3600, abs=1)
+        await world.clock.sleep(3600)
+        with pytest.raises(QuotaExhausted):
+            await world.rim.converse(saying(get()), purpose="push")
+        await world.rim.converse(saying(get(), get()), purpose="check")
+        world.rim.learn(account("Asia/Tokyo", per_day=100))
+        await world.rim.converse(saying(get()), purpose="backfill")
+        assert len(world.far.seen) == 3
 
     play(scene, ok, per_day=100)
 

@@ -153,10 +153,40 @@ SCANS = {
     "unseen": (bindings.UNSEEN, (1, "c5", 1, 10)),
     "seen": (commits.SEEN, (1, 1, array("text", ["c1", "c2"]), 1)),
     "outbox": (outbox.READ, (0, 10)),
+    "outbox lanes": (outbox.LANES, (0, 64)),
+    "outbox lane": (outbox.LANE, (1, 10)),
     "outbox done": (outbox.DONE, (array("int", [1, 2]),)),
     "forget commands": (keeping.FORGET_COMMANDS, (0, 10)),
     "forget inbox": (keeping.FORGET_INBOX, (0, 10)),
 }
+
+
+async def test_what_the_relay_reads_costs_the_same_beside_a_long_queue(tmp_path: Path) -> None:
+    """Which connections wait, and the oldest facts of each: thirty times the facts of one of them cost nothing more."""
+    costs = []
+    for queue in (300, 9000):
+        ledger = await open_ledger(f"sqlite:///{tmp_path / f'queue{queue}.db'}", migrate=True)
+        house = House(ledger)
+        held = [await house.connection(name) for name in ("long", "calm", "other")]
+        for (conn, fence), many in zip(held, (queue, 3, 3), strict=True):
+            facts = [OutboxRow(message_id=f"{conn}-{n}", fact=b"f" * 500, created_us=1) for n in range(many)]
+            await ledger.commit(fence, Commit(conn=conn, outbox=facts))
+        driver = ledger._driver
+        assert isinstance(driver, SqliteDriver)
+        counted = 0
+
+        def count() -> None:
+            nonlocal counted
+            counted += 1
+
+        driver._db.set_progress_handler(count, 1)
+        lanes = await ledger.outbox_lanes(0, 64)
+        rows = await ledger.outbox_read_lanes(lanes, 50)
+        driver._db.set_progress_handler(None, 1)
+        assert (len(lanes), len(rows)) == (3, 56)
+        costs.append(counted)
+        await ledger.close()
+    assert costs[1] <= 1.1 * costs[0] + 20
 
 
 @pytest.fixture

@@ -87,6 +87,26 @@ async def test_the_depth_of_one_connection_is_its_own(house: House) -> None:
     assert await house.ledger.outbox_depth() == (4, 100)
 
 
+async def test_the_oldest_facts_of_each_connection_are_read_however_many_wait_before_them(house: House) -> None:
+    """Which connections wait, from any one on; then so many of each, in the order in which they were committed, each whole."""
+    held = [await house.connection(name) for name in ("acme", "beta", "gamma", "idle")]
+    conns = [conn for conn, _ in held]
+    assert await house.ledger.outbox_lanes(0, 9) == []
+    for number, (conn, fence) in enumerate([held[0], held[1], held[0], held[2], held[1]]):
+        facts = [fact(10 * number + n) for n in range(4)]
+        await house.ledger.commit(fence, Commit(conn=conn, outbox=facts))
+    assert await house.ledger.outbox_lanes(0, 9) == conns[:3]
+    assert await house.ledger.outbox_lanes(0, 2) == conns[:2]
+    assert await house.ledger.outbox_lanes(conns[0], 9) == conns[1:3]
+    assert await house.ledger.outbox_lanes(conns[2], 9) == []
+    assert await house.ledger.outbox_read_lanes([], 5) == []
+    rows = await house.ledger.outbox_read_lanes(conns, 6)
+    assert [row.message_id for row in rows] == [
+        f"id{n}" for n in (0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 30, 31, 32, 33, 40, 41)
+    ]
+    assert rows == [row for row in await house.ledger.outbox_read(0, 99) if row in rows]
+
+
 async def test_a_dead_letter_with_an_impossible_name_is_kept(house: House) -> None:
     """Whatever came in must find its place here: a NUL in a name is shown as its symbol, and the bytes are kept as they were."""
     conn, fence = await house.connection()

@@ -80,6 +80,11 @@ async def test_calls_are_counted_by_day_and_account(house: House) -> None:
     assert [await count(fence, conn, "2026-01-31", n) for n in (3, 0, 4)] == [3, 3, 7]
     assert await count(others, other, "2026-01-31", 1) == 1
     assert await count(fence, conn, "2026-02-01", 2) == 2
+    # Who does not know yet that the account is in Los Angeles counts for the next day; the account's own day goes on.
+    assert await count(fence, conn, "2026-01-31", 1) == 8
+    assert await count(fence, conn, "2026-02-03", 1) == 1
+    assert await count(fence, conn, "2026-02-01", 1) == 3
+    assert await count(fence, conn, "2026-01-31", 1) == 1, "what is long over is forgotten"
 
 
 async def test_what_was_judged_by_what_is_no_longer_in_force_is_not_written(house: House) -> None:
