@@ -10,14 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 from sales_crm_bridge import operate, wiring
 from sales_crm_bridge import tenants as tenant_files
 from sales_crm_bridge.asking import Asker, approach
-from sales_crm_bridge.errors import EXIT_OK, EXIT_RUNTIME, ConfigError, Finding, Place, RuntimeFault
+from sales_crm_bridge.errors import (
+    EXIT_OK,
+    EXIT_RUNTIME,
+    ConfigError,
+    EnvironmentFault,
+    Finding,
+    LedgerBusy,
+    Place,
+    RuntimeFault,
+)
 from sales_crm_bridge.findings import finding
 from sales_crm_bridge.model import Record, Ref, chunks
 from sales_crm_bridge.pairs import Spool, pairs_of
@@ -211,7 +220,10 @@ async def lease_held(
     async def renew() -> None:
         while True:
             await clock.sleep(ttl_s / 4)
-            await ledger.leases_renew(holder, clock.now_us(), clock.now_us() + round(ttl_s * 1e6))
+            with suppress(
+                LedgerBusy, EnvironmentFault
+            ):  # there is time for more tries; without a lease nothing is written
+                await ledger.leases_renew(holder, clock.now_us(), clock.now_us() + round(ttl_s * 1e6))
 
     if await take(wish) is None:
         said = "another import for this account is under way, or was killed just now"
@@ -229,7 +241,8 @@ async def lease_held(
         yield Fence(lease=lease, holder=holder, epoch=epoch)
     finally:
         await end((renewing,))
-        await ledger.leases_drop(holder, [wish, lease])
+        with suppress(LedgerBusy, EnvironmentFault):  # they run out by themselves
+            await ledger.leases_drop(holder, [wish, lease])
 
 
 # --- the CRM --------------------------------------------------------------------------------------------------------------
