@@ -22,11 +22,13 @@ from sales_crm_bridge.errors import (
     RuntimeFault,
     one_exit_code,
 )
+from sales_crm_bridge.gate import standing
 from sales_crm_bridge.kafka import kafka_state
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.rim.quota import used_up
 from sales_crm_bridge.roster import judge
 from sales_crm_bridge.settings import touches
+from sales_crm_bridge.units import duration_text, time_text
 from sales_crm_bridge.world import WallClock
 
 if TYPE_CHECKING:
@@ -105,7 +107,10 @@ def check_files(reading: Reading) -> CheckReport:
     if not loaded.tenants and not loaded.findings:
         findings.append(operate.no_tenant(str(folder), None))
     tenants = tuple(tenant for _, tenant in sorted(loaded.tenants.items()))
-    told = tuple(TenantCheck(tenant=one.tenant, lines=(("file", one.file),)) for one in tenants)
+    now_us = WallClock().now_us()
+    told = tuple(
+        TenantCheck(tenant=one.tenant, lines=(("file", one.file), ("leads", _leads(one, now_us)))) for one in tenants
+    )
     return CheckReport(findings=tuple(findings), tenants=told, loaded=tenants)
 
 
@@ -151,7 +156,7 @@ async def _check_tenant(
     async with approach(settings, tenant, ledger) as way:
         if isinstance(way, Asker):
             return await _ask_crm(way, tenant)
-        lines = [("file", tenant.file), ("asked by", way.by)]
+        lines = [("file", tenant.file), ("leads", _leads(tenant, WallClock().now_us())), ("asked by", way.by)]
         return [*lines, ("state", way.state)] if way.state else lines, []
 
 
@@ -159,7 +164,7 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
     clock = WallClock()
     adapter = wiring.adapter_of(tenant)
     rim = asker.rim(tenant, adapter)
-    lines = [("file", tenant.file), ("crm", adapter.name)]
+    lines = [("file", tenant.file), ("leads", _leads(tenant, clock.now_us())), ("crm", adapter.name)]
     try:
         if asker.spent_us:
             raise used_up("by the count of the process that works for it", asker.spent_us)
@@ -183,6 +188,15 @@ async def _ask_crm(asker: Asker, tenant: Tenant) -> tuple[list[tuple[str, str]],
         return lines, findings
     finally:
         await rim.close()
+
+
+def _leads(tenant: Tenant, now_us: int) -> str:
+    """Whose the tenant's leads are by its file, and what comes next."""
+    owner, coming = standing(tenant.ownership, now_us)
+    if coming is None:
+        return owner.value
+    left_s = (coming.from_us - now_us) // 1_000_000
+    return f"{owner}, {coming.owner} from {time_text(coming.from_us)}, in {duration_text(left_s)}"
 
 
 def whose(account: Account) -> str:

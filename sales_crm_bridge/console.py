@@ -142,7 +142,7 @@ class Console:
             here = list(group)
             self.heading(f"{file}: {_count(len(here), 'problem')}")
             for one in here:
-                self._fault(one.code, str(one.place), one.message, one.remedy)
+                self.fault(one.code, str(one.place), one.message, one.remedy)
         if ordered:
             self.heading(f"{_count(len(ordered), 'problem')} in all")
 
@@ -161,7 +161,7 @@ class Console:
         for number, record in enumerate(trial.records, 1):
             self._record(number, record)
         for step, fault in trial.faults:
-            self._fault(fault.code, step, fault.message, fault.remedy)
+            self.fault(fault.code, step, fault.message, fault.remedy)
         self.findings(trial.findings)
         if not trial.findings and not trial.faults:
             self.say("no problems found; nothing was written", "green")
@@ -197,7 +197,7 @@ class Console:
         self.say(f"{outcome.published} facts published, {outcome.waiting} waiting")
         for what, trouble in (*((one.tenant, one.trouble) for one in outcome.tenants), ("facts", outcome.trouble)):
             if trouble is not None:
-                self._fault(trouble.code, what, trouble.message, trouble.remedy or "none is needed: try again later")
+                self.fault(trouble.code, what, trouble.message, trouble.remedy or "none is needed: try again later")
 
     def status(self, report: Mapping[str, Any], *, clear: bool = False) -> None:
         """How every connection stands, how far each of its feeds is read, and what a person must do."""
@@ -210,6 +210,7 @@ class Console:
                 f"{one['crm']}/{one['account']}",
                 Text(one["state"], _COLOURS.get(one["state"], "")),
                 _moment(one["since"]) if one["since"] else "",
+                leads_text(one["leads"]),
                 one["holder"][:8] or "nobody",
                 *(_warned(one["commands"][name], name != "open") for name in ("open", "unknown", "parked")),
                 _warned(one["dead_letters"]),
@@ -218,7 +219,7 @@ class Console:
             for one in connections
         ]
         counts = ("open", "unknown", "parked", "dead letters", "gaps")
-        columns = ("tenant", "account", "state", "since", "held by", *counts)
+        columns = ("tenant", "account", "state", "since", "leads", "held by", *counts)
         self.table(f"connections at {_moment(report['at'])}", columns, rows)
         feeds = [
             _feed(one["tenant"], name, feed, report["at"])
@@ -239,7 +240,7 @@ class Console:
         """What is wrong, worst first: stopped connections, refused files, dead letters by tenant and code, open gaps."""
         for one in report["connections"]:
             if one["code"]:
-                self._fault(one["code"], one["tenant"], one["message"], one["remedy"] or NO_REMEDY)
+                self.fault(one["code"], one["tenant"], one["message"], one["remedy"] or NO_REMEDY)
         # Every process tells what it refuses: one file is one problem, however many look at it.
         files: dict[tuple[str, str, str, str], list[str]] = {}
         for one in report["refused"]:
@@ -251,20 +252,20 @@ class Console:
             )
         for (code, place, message, remedy), since in files.items():
             by = _count(len(since), "process", "processes")
-            self._fault(code, place, f"{message} (refused by {by} since {_moment(min(since))})", remedy)
+            self.fault(code, place, f"{message} (refused by {by} since {_moment(min(since))})", remedy)
         if report["letters"]:
             self.heading(f"{_count(report['dead_letters'], 'dead letter')}, the newest of each code")
         for one in report["letters"]:
             number = _count(one["count"], "dead letter")
             told = f"{number} since {_moment(one['since'])}: {one['message']}"
-            self._fault(one["code"], one["tenant"] or "no known tenant", told, one["remedy"])
+            self.fault(one["code"], one["tenant"] or "no known tenant", told, one["remedy"])
         if report["open_gaps"]:
             self.heading(_count(len(report["open_gaps"]), "open gap"))
         for one in report["open_gaps"]:
             place = f"{one['tenant']}/{one['connection']} {one['feed']}"
-            self._fault(one["code"], place, f"open since {_moment(one['since'])}: {one['cause']}", one["remedy"])
+            self.fault(one["code"], place, f"open since {_moment(one['since'])}: {one['cause']}", one["remedy"])
 
-    def _fault(self, code: str, place: str, message: str, remedy: str) -> None:
+    def fault(self, code: str, place: str, message: str, remedy: str) -> None:
         """One problem with its code, place and remedy."""
         self._line(Text.assemble((f"[{plain(code)}]", "bold red"), plain(f" {place}: {message}")))
         if remedy:
@@ -314,6 +315,13 @@ def _moment(time: str) -> str:
 
 def _warned(number: int, bad: bool = True) -> Text:  # noqa: FBT001, FBT002 - a colour, not a mode
     return Text(str(number), "yellow" if number and bad else "")
+
+
+def leads_text(leads: Mapping[str, str]) -> str:
+    """Whose the leads are and will be, as ``observe.report`` says: ``domain, crm from 2026-12-05T06:00:00Z``."""
+    if not leads:
+        return ""
+    return leads["owner"] + (f", {leads['next']} from {leads['from']}" if leads["next"] else "")
 
 
 def _feed(tenant: str, name: str, feed: Mapping[str, Any], at: str) -> tuple[object, ...]:

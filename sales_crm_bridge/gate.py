@@ -110,6 +110,16 @@ def decide(tenants: Mapping[str, Ownership], tenant: str, intent: str, occurred_
     return _NOT_OURS[Reason.BEFORE_FIRST]
 
 
+def standing(ownership: Ownership, now_us: int) -> tuple[Owner, Span | None]:
+    """Who owns the leads at ``now_us``, and what comes next (None: nothing does)."""
+    owner = Owner.DOMAIN
+    for span in ownership.history:
+        if span.from_us > now_us:
+            return owner, span
+        owner = span.owner
+    return owner, None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of the decision table: intents with ``from_us`` <= occurred_at < ``until_us`` (None: no bound) go to ``owner``."""

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
-from sales_crm_bridge.state import Fence
+from sales_crm_bridge.state import HOLD, Fence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,10 +49,10 @@ class Keeper:
     async def turn(self, wanted: Sequence[str], *, leaving: bool = False) -> dict[str, Fence]:
         """Renew what we hold and take what is free up to our share; gives what is held now.
 
-        The share is the number of ``wanted`` leases over the number of live processes, rounded up. What is too much stands in
-        ``surplus`` afterwards: it is ours until ``give_back``, so that work under it can end first. A ledger that is busy or away
-        costs a lease only when its time is over. ``leaving``: this process no longer counts as live, so the others take up what
-        it gives back.
+        The share is the number of ``wanted`` leases over the number of live processes, rounded up. What is too much, or asked for
+        by a lease that begins with ``HOLD``, stands in ``surplus`` afterwards: it is ours until ``give_back``, so that work under
+        it can end first. A ledger that is busy or away costs a lease only when its time is over. ``leaving``: this process no
+        longer counts as live, so the others take up what it gives back.
         """
         now_us = self._clock.now_us()
         until_us = now_us + self._ttl_us
@@ -64,6 +64,10 @@ class Keeper:
             elif me not in held:
                 held |= await self._ledger.leases_take([me], self.holder, now_us, until_us)
             everything = await self._ledger.leases()
+            asked = {
+                one.name.removeprefix(HOLD) for one in everything if one.name.startswith(HOLD) and one.until_us > now_us
+            }
+            wanted = [name for name in wanted if name not in asked]
             alive = sum(lease.name.startswith(PROCESS) and lease.until_us > now_us for lease in everything)
             share = -(-len(wanted) // max(1, alive))
             mine = [name for name in wanted if name in held]

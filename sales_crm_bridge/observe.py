@@ -7,10 +7,12 @@ import logging
 import sys
 import unicodedata
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from sales_crm_bridge.gate import standing
 from sales_crm_bridge.keeper import PROCESS
 from sales_crm_bridge.policy import walks
 from sales_crm_bridge.state import lease_name
@@ -19,6 +21,7 @@ from sales_crm_bridge.units import time_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sales_crm_bridge.gate import Ownership
     from sales_crm_bridge.ports import Ledger
     from sales_crm_bridge.rim.terms import RimState
     from sales_crm_bridge.state import Census, ConnectionRow, Lease
@@ -97,8 +100,11 @@ def iso(at_us: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
-async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
-    """How everything stands, from the ledger alone: a JSON object that ``status --json`` prints as it is."""
+async def report(ledger: Ledger, now_us: int, owners: Mapping[str, Ownership] = MappingProxyType({})) -> dict[str, Any]:
+    """How everything stands, from the ledger alone: a JSON object that ``status --json`` prints as it is.
+
+    ``owners``: whose the tenants' leads are, as far as that is known.
+    """
     census = await ledger.census()
     holders = holders_of(census.leases, now_us)
     processes = sorted(name.removeprefix(PROCESS) for name in holders if name.startswith(PROCESS))
@@ -111,7 +117,10 @@ async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
             "oldest_s": age_s(min((waiting.since_us for waiting in census.outbox.values()), default=0), now_us),
         },
         "processes": processes,
-        "connections": [_connection(row, census, holders, now_us) for row in (*census.connections, *waiting)],
+        "connections": [
+            {**_connection(row, census, holders, now_us), "leads": _leads(owners.get(row.tenant), now_us)}
+            for row in (*census.connections, *waiting)
+        ],
         "dead_letters": sum(letter.number for letter in census.letters),
         "gaps": len(census.gaps),
         "open_gaps": [
@@ -151,6 +160,16 @@ async def report(ledger: Ledger, now_us: int) -> dict[str, Any]:
             if refusal.holder in processes
         ],
     }
+
+
+def _leads(ownership: Ownership | None, now_us: int) -> dict[str, str]:
+    """Whose the leads are now, and what comes next; {} if that is not known."""
+    if ownership is None:
+        return {}
+    owner, coming = standing(ownership, now_us)
+    if coming is None:
+        return {"owner": owner.value, "next": "", "from": ""}
+    return {"owner": owner.value, "next": coming.owner.value, "from": time_text(coming.from_us)}
 
 
 def _out_of_force(row: ConnectionRow) -> ConnectionRow:

@@ -22,6 +22,7 @@ from sales_crm_bridge.errors import (
     Place,
 )
 from sales_crm_bridge.findings import finding, nearest
+from sales_crm_bridge.gate import Ownership
 from sales_crm_bridge.kafka import KafkaFacts, KafkaIntents, KafkaSettings, refusals
 from sales_crm_bridge.ledger import migrate as migrate_ledger
 from sales_crm_bridge.ledger import open_ledger, schema_state
@@ -36,7 +37,6 @@ from sales_crm_bridge.world import RealDice, WallClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from sales_crm_bridge.gate import Ownership
     from sales_crm_bridge.ports import Ledger, SpanSink
     from sales_crm_bridge.rpc import RpcServer
     from sales_crm_bridge.service import Service
@@ -243,7 +243,8 @@ class Rewound:
 async def status(settings: Settings) -> dict[str, Any]:
     """How everything stands."""
     async with ledger_of(settings) as ledger:
-        return await observe.report(ledger, WallClock().now_us())
+        owners = owners_told(await ledger.tenants())
+        return await observe.report(ledger, WallClock().now_us(), owners)
 
 
 # --- intake ----------------------------------------------------------------------------------------------------------
@@ -312,6 +313,16 @@ async def owners_in_force(settings: Settings, only: str | None = None) -> list[O
     if only is not None and all(row.tenant != only for row in rows):
         need_in_force(only, rows)
     return owners([row for row in rows if only in (None, row.tenant)], wiring.catalogue())
+
+
+def owners_told(rows: Sequence[TenantRow]) -> dict[str, Ownership]:
+    """Who owns the leads of the tenants that the ledger has, for a report: of a file that cannot be read, nobody knows."""
+    spans = {row.tenant: tenant_files.spans_of(row.text) for row in rows}
+    return {
+        row.tenant: Ownership(tenant=row.tenant, spans=spans[row.tenant], retired_us=row.retired_us)
+        for row in rows
+        if spans[row.tenant] or row.retired_us
+    }
 
 
 def no_tenant(folder: str, only: str | None) -> Finding:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Credentials,
         Feed,
         Hook,
+        LeadState,
         Notice,
         Outcome,
         Page,
@@ -310,6 +311,10 @@ class Ledger(Protocol):
         """Give the number of a file's connection without accepting the file: under it a sign-in can keep what it must."""
         ...
 
+    async def connection_find(self, tenant: str, name: str) -> int:
+        """The number of a tenant's connection, also of a file that is not accepted yet; 0: the ledger knows none of that name."""
+        ...
+
     async def tenant_retire(self, tenant: str, retired_us: int) -> bool:
         """Put a tenant out of force, its leads the domain's from ``retired_us`` on; False if there is no such tenant in force."""
         ...
@@ -375,6 +380,10 @@ class Ledger(Protocol):
 
     async def bindings_unseen(self, conn: int, sweep: int, after: str, limit: int) -> list[Binding]:
         """LIVE bindings made before sweep ``sweep`` that it has not seen, by crm_id, after ``after``."""
+        ...
+
+    async def bindings_bound(self, conn: int, after: str, limit: int) -> list[tuple[str, str, LeadState]]:
+        """The next ``limit`` leads after ``after`` that have a record: lead id, record id, state; by lead id."""
         ...
 
     async def commands_ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:

@@ -42,6 +42,11 @@ def lease_name(tenant: str, connection: str) -> str:
     return f"connection/{tenant}/{connection}"
 
 
+HOLD = "hold/"
+"""How the lease begins by which somebody asks for another one: while it lasts, a process that works under that one ends its work
+and gives it back."""
+
+
 class Fence(msgspec.Struct, frozen=True, kw_only=True):
     """Proof of ownership that a step carries: the lease's name, its holder and its epoch."""
 

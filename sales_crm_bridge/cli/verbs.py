@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from sales_crm_bridge import checkup, console, contract, observe, operate, trying
+from sales_crm_bridge.cli.bindings import bindings, under_way
 from sales_crm_bridge.cli.gaps import gaps
 from sales_crm_bridge.cli.kit import (
     AS_JSON,
@@ -307,9 +308,9 @@ def adapter_try(*, file: Path, config: Path | None, secrets: Path | None, count:
     run_to_end(main())
 
 
-@cli.group(epilog=examples("tenant list", "tenant retire acme"))
+@cli.group(epilog=examples("tenant list", "tenant under-way acme --wait", "tenant retire acme"))
 def tenant() -> None:
-    """Look at the tenants in force, or put one out of force."""
+    """Look at the tenants in force, see what is under way for one, or put one out of force."""
 
 
 @tenant.command("list", epilog=examples("tenant list", "tenant list --json"))
@@ -369,6 +370,8 @@ def version(*, as_json: bool) -> None:
         click.echo("\n".join(f"{name} {value}" for name, value in parts.items()))
 
 
+tenant.add_command(under_way)
+cli.add_command(bindings)
 cli.add_command(deadletters)
 cli.add_command(gaps)
 

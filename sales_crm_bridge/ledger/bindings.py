@@ -32,6 +32,11 @@ UNSEEN = f"""
     ORDER BY b.crm_id LIMIT ?
 """  # noqa: S608 - constants
 
+BOUND = """
+    SELECT b.lead_id, b.crm_id, b.state FROM bindings b
+    WHERE b.conn = ? AND b.lead_id > ? AND b.crm_id <> '' ORDER BY b.lead_id LIMIT ?
+"""
+
 _STATES = {state.value: state for state in LeadState}
 
 
@@ -55,6 +60,12 @@ def unseen(conn: int, sweep: int, after: str, limit: int) -> Step[list[Binding]]
     """Live ones that no sweep saw since ``sweep`` began, the next ``limit``."""
     (rows,) = yield (Ask(UNSEEN, (conn, after, sweep, limit)),)
     return [_binding(row) for row in rows]
+
+
+def bound(conn: int, after: str, limit: int) -> Step[list[tuple[str, str, LeadState]]]:
+    """Those that have a record, by lead."""
+    (rows,) = yield (Ask(BOUND, (conn, after, limit)),)
+    return [(lead_id, crm_id, _STATES[state]) for lead_id, crm_id, state in rows]
 
 
 def _binding(row: tuple[Any, ...]) -> Binding:

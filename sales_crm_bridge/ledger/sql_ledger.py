@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_crm_bridge.ledger.steps import Driver
-    from sales_crm_bridge.model import TopicPartition
+    from sales_crm_bridge.model import LeadState, TopicPartition
     from sales_crm_bridge.state import (
         Answer,
         Binding,
@@ -90,6 +90,10 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.run(tenants.make_connection, row)
 
+    async def connection_find(self, tenant: str, name: str) -> int:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(tenants.find_connection, tenant, name)
+
     async def tenant_retire(self, tenant: str, retired_us: int) -> bool:
         """See ``ports.Ledger``."""
         return await self._driver.run(tenants.retire, tenant, retired_us)
@@ -141,6 +145,10 @@ class SqlLedger:
     async def bindings_unseen(self, conn: int, sweep: int, after: str, limit: int) -> list[Binding]:
         """See ``ports.Ledger``."""
         return await self._driver.look(bindings.unseen, conn, sweep, after, limit)
+
+    async def bindings_bound(self, conn: int, after: str, limit: int) -> list[tuple[str, str, LeadState]]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(bindings.bound, conn, after, limit)
 
     async def commands_ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:
         """See ``ports.Ledger``."""

@@ -26,6 +26,7 @@ ACCEPT_CONNECTION = """
     ON CONFLICT (tenant, name) DO UPDATE SET adapter = excluded.adapter, account = excluded.account
     RETURNING conn
 """
+FIND_CONNECTION = "SELECT conn FROM connections WHERE tenant = ? AND name = ?"
 ACCEPT = f"""
     INSERT INTO tenants ({TENANT.listed}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (tenant) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in TENANT.names[1:])}
@@ -84,6 +85,12 @@ def make_connection(row: TenantRow) -> Step[int]:
     """Its number, before the file is accepted."""
     (((conn,),),) = yield (Ask(ACCEPT_CONNECTION, (row.tenant, row.connection, row.adapter, row.account)),)
     return int(conn)
+
+
+def find_connection(tenant: str, name: str) -> Step[int]:
+    """Its number; 0: there is none."""
+    (rows,) = yield (Ask(FIND_CONNECTION, (tenant, name)),)
+    return int(rows[0][0]) if rows else 0
 
 
 def retire(tenant: str, retired_us: int) -> Step[bool]:

@@ -152,7 +152,7 @@ def accept(
     if held.state not in {LeadState.UNBOUND, LeadState.LIVE}:
         return held  # merged, removed or converted while the write was under way: what was told of that stands
     record = accepted.record or Record(id=accepted.crm_id, version="", modified_us=0, fields={})
-    new = not held.fields
+    new = held.state is LeadState.UNBOUND and not held.fields
     time_us = record.modified_us or answered_us
     ours = Stamp(eyes.keyring.current_id, Origin.SALES, time_us, held.aggregate_version + 1)
     shown_of_ours = {name: value for name, value in record.fields.items() if value is not None or name not in wire}
@@ -163,7 +163,7 @@ def accept(
         shown = _shown(mapping, frozenset(record.fields))
         theirs = Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, held.aggregate_version + 1)
         states = look(eyes.keyring, states, values, theirs, shown - mine).states
-    else:
+    else:  # what the ledger has not looked at yet, as of a lead that was bound by a pair of a file, is still to be learnt
         states = states_of(eyes, held)
     states = _claimed(look(eyes.keyring, states, values, ours, mine).states, ours.version)
     return msgspec.structs.replace(

@@ -5,6 +5,7 @@ from sales_crm_bridge.tenants.connecting import Catalogue
 from sales_crm_bridge.tenants.file import TenantFile
 from sales_crm_bridge.tenants.judging import SUFFIXES, way_back
 from sales_crm_bridge.tenants.loading import Loaded, load, parse, reaccept, recall, secrets_of, stamp
+from sales_crm_bridge.tenants.outlining import spans_of
 from sales_crm_bridge.tenants.shelf import Shelf
 from sales_crm_bridge.tenants.values import (
     ConflictRule,
@@ -37,6 +38,7 @@ __all__ = [
     "reaccept",
     "recall",
     "secrets_of",
+    "spans_of",
     "stamp",
     "way_back",
 ]

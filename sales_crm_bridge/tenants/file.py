@@ -95,7 +95,10 @@ class LeadsEntry(Exact):
     owner: Literal["domain", "crm"]
     """`crm`: the CRM is the leads' system of record and the bridge handles their intents; `domain`: Sales does."""
     from_us: Instant = Field(alias="from")
-    """Since when, judged by each intent's own time. RFC 3339 with a zone."""
+    """Since when, judged by each intent's own time. RFC 3339 with a zone.
+
+    It may be to come, and a change of owner must be when the file is accepted; the CRM is read from that moment on.
+    """
 
 
 class LimitsPart(Exact):

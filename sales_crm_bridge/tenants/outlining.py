@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +12,7 @@ from sales_crm_bridge.gate import Span
 from sales_crm_bridge.model import Owner
 from sales_crm_bridge.tenants.file import ID_PATTERN, LeadsEntry
 from sales_crm_bridge.tenants.values import Outline, UsedAccount
+from sales_crm_bridge.yaml_places import parse as parse_yaml
 
 if TYPE_CHECKING:
     from sales_crm_bridge.tenants.connecting import Catalogue, Entry
@@ -32,6 +34,20 @@ def outline_of(document: Document, digest: str, catalogue: Catalogue) -> Outline
         account=_account(value.get("connection"), catalogue),
         places=document.places(),
     )
+
+
+_PART = re.compile(r"^leads:.*?(?=^[^\s#-])", re.DOTALL | re.MULTILINE)
+
+
+@lru_cache(maxsize=4096)
+def spans_of(text: str) -> tuple[Span, ...]:
+    """The `leads` of an accepted file, () if they cannot be told; a tenth of the time that the whole file takes."""
+    for part in (*_PART.findall(f"{text}\n."), text):
+        value = parse_yaml(part.encode(), "leads").value
+        spans = _spans(value.get("leads")) if isinstance(value, dict) else None
+        if spans is not None:
+            return spans
+    return ()
 
 
 def _spans(leads: object) -> tuple[Span, ...] | None:

@@ -61,14 +61,17 @@ GOOD = range(200, 300)
 NOBODYS_KEY = "try-nobody"
 
 
-def tenant_of(file: Path) -> Tenant:
-    """The tenant of a file, wherever it lies and however it is named. Raises ``ConfigError``."""
+def tenant_of(file: Path, *, secrets: bool = True) -> Tenant:
+    """The tenant of a file, wherever it lies and however it is named. Raises ``ConfigError``.
+
+    ``secrets`` False: references are not followed.
+    """
     try:
         text = file.read_bytes()
     except OSError as fault:
         said = f"cannot read the file: {fault.strerror}"
         raise ConfigError([_finding("yaml.unreadable", said, str(file))]) from fault
-    tenant, found = tenant_files.parse(text, str(file), wiring.catalogue())
+    tenant, found = tenant_files.parse(text, str(file), wiring.catalogue(), secrets=secrets)
     if tenant is None:
         raise ConfigError(found)
     return tenant

@@ -133,3 +133,15 @@ def test_what_the_contracts_page_tells_domain_teams_is_so() -> None:
     told = json.loads(shown)
     assert set(told["intents"]) - {"…"} <= set(cast("list[str]", printed["intents"]))
     assert told | {"intents": printed["intents"]} == printed
+
+
+def test_what_comes_next_is_told_beside_what_is() -> None:
+    """Before the first entry the domain has the leads; an entry holds from its own time on; a retirement is one too."""
+    spans = (Span(owner=Owner.CRM, from_us=10), Span(owner=Owner.DOMAIN, from_us=20))
+    ownership = gate.Ownership(tenant="acme", spans=spans)
+    assert gate.standing(ownership, 9) == (Owner.DOMAIN, spans[0])
+    assert gate.standing(ownership, 10) == (Owner.CRM, spans[1])
+    assert gate.standing(ownership, 20) == (Owner.DOMAIN, None)
+    retired = gate.Ownership(tenant="acme", spans=spans[:1], retired_us=15)
+    assert gate.standing(retired, 14) == (Owner.CRM, Span(owner=Owner.DOMAIN, from_us=15))
+    assert gate.standing(retired, 15) == (Owner.DOMAIN, None)

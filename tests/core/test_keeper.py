@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sales_crm_bridge.errors import BridgeError, EnvironmentFault, LedgerBusy
 from sales_crm_bridge.keeper import PROCESS, Keeper
 from sales_crm_bridge.ledger import SqlLedger, open_ledger
-from sales_crm_bridge.state import Fence
+from sales_crm_bridge.state import HOLD, Fence
 
 TTL_S = 20.0
 RENEW_US = 5_000_000
@@ -274,3 +274,22 @@ async def test_whoever_comes_and_goes_every_lease_finds_one_holder(leases: int, 
         assert max(counts.values()) <= -(-leases // len(counts))
     finally:
         await ledger.close()
+
+
+async def test_a_lease_that_is_asked_for_is_given_back_and_left_alone(replicas: Replicas) -> None:
+    """By whoever has it, however many processes there are, for as long as somebody asks; then one of them takes it again."""
+    replicas.start("a", "b")
+    await replicas.turns()
+    wanted = WANTED[0]
+    before = await replicas.holders()
+    assert before[wanted] in ("a", "b")
+    await replicas.ledger.leases_take([HOLD + wanted], "import", replicas.now, replicas.now + 4 * RENEW_US)
+    await replicas.turns(1)
+    lent = await replicas.holders()
+    assert wanted not in lent
+    assert {name: lent[name] for name in WANTED[1:]} == {name: before[name] for name in WANTED[1:]}
+    assert wanted in await replicas.ledger.leases_take([wanted], "import", replicas.now, replicas.now + RENEW_US // 2)
+    await replicas.turns(1)
+    assert wanted not in await replicas.holders()
+    await replicas.turns(4)
+    assert (await replicas.holders())[wanted] in ("a", "b")

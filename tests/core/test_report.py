@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from sales_crm_bridge.gate import Ownership, Span
+from sales_crm_bridge.model import Owner
 from sales_crm_bridge.observe import GAP_REMEDY, age_s, report
 from tests.core.census_kit import Counted, ago
 from tests.core.web_kit import NOW_US
@@ -18,7 +20,8 @@ def at(second: int, minute: int = 13) -> str:
 
 async def test_a_connection_is_reported_whole() -> None:
     """State with code and remedy, holder, queues with their ages, the CRM as it was found, and where each feed stands."""
-    told = await report(Counted(), NOW_US)
+    spans = (Span(owner=Owner.DOMAIN, from_us=1), Span(owner=Owner.CRM, from_us=NOW_US + 60_000_000))
+    told = await report(Counted(), NOW_US, {"acme": Ownership(tenant="acme", spans=spans)})
     acme, beta, *out_of_force = told["connections"]
     assert acme == {
         "tenant": "acme",
@@ -57,6 +60,7 @@ async def test_a_connection_is_reported_whole() -> None:
         },
         "dead_letters": 2,
         "gaps": 2,
+        "leads": {"owner": "domain", "next": "crm", "from": "2026-09-21T14:14:20Z"},
     }
     assert {one["state"] for one in out_of_force} == {"out-of-force"}
     assert beta == {
@@ -77,6 +81,7 @@ async def test_a_connection_is_reported_whole() -> None:
         "feeds": {},
         "dead_letters": 0,
         "gaps": 0,
+        "leads": {},
     }
 
 

@@ -18,6 +18,7 @@ from sales_crm_bridge.crm_http import HostRules
 from sales_crm_bridge.errors import ConfigError, Finding
 from sales_crm_bridge.model import FieldDefinition
 from sales_crm_bridge.tenants import Outline, Tenant
+from sales_crm_bridge.tenants.outlining import outline_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config" / "tenants" / "acme.yaml").read_text()
@@ -595,3 +596,21 @@ def test_the_mapping_is_compared_with_the_crms_own_fields() -> None:
         ("mapping.crm-option-unknown", line_of(EXAMPLE, "UNQUALIFIED: disqualified")),
         ("mapping.crm-field-required", line_of(EXAMPLE, "email: email")),
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        EXAMPLE,
+        EXAMPLE.replace("  - {owner", "- {owner"),
+        json.dumps({"tenant": "acme", "leads": [{"owner": "domain", "from": "2024-01-01T00:00:00Z"}]}),
+        "tenant: acme\nnote: |\n  leads: none\nleads: [{owner: crm, from: 2026-01-01T00:00:00Z}]",
+        "leads: &all\n# who\n  - {owner: crm, from: 2026-01-01T00:00:00Z}\ntenant: acme\n",
+    ],
+)
+def test_the_leads_alone_are_read_as_the_whole_file_says(text: str) -> None:
+    """Wherever they stand and however they are written; of what is no file, nothing."""
+    whole = outline_of(yaml_places.parse(text.encode(), "acme.yaml"), "", CATALOGUE)
+    assert tenants.spans_of(text) == whole.spans
+    assert whole.spans
+    assert tenants.spans_of(text.replace("owner:", "owned:").replace('"owner"', '"owned"')) == ()

@@ -166,3 +166,29 @@ async def test_positions_and_layouts_are_kept(house: House, ledger: SqlLedger) -
     first, second = await ledger.layout(("email", "größe")), await ledger.layout(())
     assert await ledger.layout(("email", "größe")) == first
     assert await ledger.layouts() == {first: ("email", "größe"), second: ()}
+
+
+async def test_pairs_are_listed_by_lead_a_page_at_a_time(house: House) -> None:
+    """Those with a record, in the order of bytes, of this connection alone."""
+    conn, fence = await house.connection()
+    other, others = await house.connection("beta")
+    leads = ["b", "B", "ä", "a", "10"]
+    rows = [binding(conn, lead, f"C-{lead}", state=LeadState.ARCHIVED) for lead in leads]
+    rows.append(binding(conn, "c", "", state=LeadState.UNBOUND))
+    await house.ledger.commit(fence, Commit(conn=conn, bindings=rows))
+    await house.ledger.commit(others, Commit(conn=other, bindings=[binding(other, "z", "C-z")]))
+    found, after = [], ""
+    while page := await house.ledger.bindings_bound(conn, after, 2):
+        found += page
+        after = page[-1][0]
+    assert found == [(lead, f"C-{lead}", LeadState.ARCHIVED) for lead in sorted(leads, key=str.encode)]
+
+
+async def test_a_connection_is_found_before_its_file_is_accepted(house: House, ledger: SqlLedger) -> None:
+    """By tenant and name; 0 where there is none."""
+    conn, _ = await house.connection()
+    assert await ledger.connection_find("acme", "main") == conn
+    assert await ledger.connection_find("acme", "side") == 0
+    (row,) = await ledger.tenants()
+    drafted = await ledger.connection_make(msgspec.structs.replace(row, tenant="beta"))
+    assert await ledger.connection_find("beta", "main") == drafted != conn
