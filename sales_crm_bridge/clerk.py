@@ -40,6 +40,12 @@ SAID = {
 """What the log says of a command whose turn has ended in this state, as event ``command.<state>``, and how loudly."""
 
 
+REMEDY = "see docs/operations.md under this code; mend the cause, then `deadletters redrive` it"
+MATCH_REMEDY = (
+    "look at both, `matches list` names them; then `matches accept` it if they are one lead, else `matches refuse` it"
+)
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A command with what it asks for, decoded, in the CRM's words (``wire``), and the span of this turn at it."""
 
@@ -83,9 +89,9 @@ class Clerk:
         except ContractError as fault:
             job = Job(command=command, asked=None, wire={}, binding=binding, span=self._span(command, None))
             return job, Refuse(category=Category.CONTRACT, code=fault.code)
-        wire, misfits = self._wire(asked)
+        wire, misfits = self._wire(command, asked)
         clashes: tuple[Conflict, ...] = ()
-        if asked.operation is not Operation.CREATE:
+        if not command.creates:
             rule_of = self._desk.push.conflict_rule
             clashes = booking.conflicts(self._desk.eyes, mapping, binding, wire, command.occurred_us, rule_of)
         kept = booking.without(mapping, wire, clashes)
@@ -117,9 +123,11 @@ class Clerk:
             },
         )
 
-    def _wire(self, asked: LeadCommand) -> tuple[dict[str, Scalar], Sequence[Misfit]]:
+    def _wire(self, command: Command, asked: LeadCommand) -> tuple[dict[str, Scalar], Sequence[Misfit]]:
         mapping = self._desk.mapping
         match asked.operation:
+            case Operation.CREATE if not command.creates:
+                return mapping.over_wire(asked.lead)
             case Operation.CREATE:
                 return mapping.to_wire(asked.lead, (), creating=True)
             case Operation.REVISE:
@@ -214,6 +222,7 @@ class Clerk:
         bindings: list[Binding] = []
         rows: list[OutboxRow] = []
         dead: list[DeadLetter] = []
+        matches = [one.step.match for one in verdicts if isinstance(one.step, Refuse) and one.step.match is not None]
         for verdict in verdicts:
             command, step, asked = verdict.job.command, verdict.step, verdict.job.asked
             trace = verdict.job.span.context
@@ -252,7 +261,9 @@ class Clerk:
                     pass
                 case _:
                     assert_never(step)
-        await desk.commit(Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead))
+        await desk.commit(
+            Commit(conn=desk.conn, bindings=bindings, commands=changes, outbox=rows, dead=dead, matches=matches)
+        )
         for verdict, change in zip(verdicts, changes, strict=True):
             _say(verdict.job, change)
             _observe(desk, verdict.step)
@@ -311,7 +322,8 @@ def _change(command: Command, step: Next, now_us: int) -> CommandChange:
     match step:
         case Done():
             return CommandChange(seq=command.seq, state=state, attempt=command.attempt, finished_us=now_us)
-        case Refuse(code=code):
+        case Refuse(code=code, match=match):
+            code = commands.MATCH_PROPOSED if match is not None else code
             ended_us = now_us if state is CommandState.REFUSED else 0
             return CommandChange(
                 seq=command.seq, state=state, attempt=command.attempt, reason=code, finished_us=ended_us
@@ -343,13 +355,17 @@ def _change(command: Command, step: Next, now_us: int) -> CommandChange:
 def _dead_letter(desk: Desk, command: Command, step: Refuse, now_us: int) -> DeadLetter:
     fields = f" (fields: {', '.join(step.fields)})" if step.fields else ""
     other = f"; record {step.other} is in the way" if step.other else ""
+    code, remedy = f"push.{step.category.value.replace('_', '-')}", REMEDY
+    if step.match is not None:
+        other = f"; record {step.other} may be this lead's"
+        code, remedy = f"push.{commands.MATCH_PROPOSED}", MATCH_REMEDY
     return DeadLetter(
         source=f"command {command.seq}",
         tenant=desk.tenant,
         lead_id=command.lead_id,
-        code=f"push.{step.category.value.replace('_', '-')}",
+        code=code,
         message=f"{command.operation.value} was refused: {step.code}{fields}{other}",
-        remedy="see docs/operations.md under this code; mend the cause, then `deadletters redrive` it",
+        remedy=remedy,
         key=f"{command.tenant}/{command.lead_id}".encode(),
         payload=command.payload,
         headers=b"",

@@ -233,7 +233,7 @@ class Console:
         oldest = f", the oldest for {duration_text(outbox['oldest_s'])}" if outbox["facts"] else ""
         self.say(f"outbox: {_count(outbox['facts'], 'fact')}{oldest}")
         self.say(f"processes: {len(processes)}{''.join(f' {name[:8]}' for name in processes)}")
-        self.say(f"dead letters: {report['dead_letters']}, gaps: {report['gaps']}")
+        self.say(f"dead letters: {report['dead_letters']}, matches: {report['matches']}, gaps: {report['gaps']}")
         self._wrong(report)
 
     def _wrong(self, report: Mapping[str, Any]) -> None:

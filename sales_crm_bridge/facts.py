@@ -68,12 +68,15 @@ class Scribe:
     # --- what a pull found --------------------------------------------------------------------------------------------
 
     def leads(
-        self, drafts: Sequence[Draft], *, run_id: str, now_us: int, trace: Context | None = None
+        self, drafts: Sequence[Draft], *, run_id: str, now_us: int, trace: Context | None = None, correlation: str = ""
     ) -> list[OutboxRow]:
-        """The facts of a page, in order; all of them were caused by sync run ``run_id``, in the work that ``trace`` shows."""
+        """The facts of a page, in order; all of them were caused by sync run ``run_id``, in the work that ``trace`` shows.
+
+        ``correlation``: of the intent ``run_id``, where that has caused them.
+        """
         if not drafts:
             return []
-        page = self._page(run_id, run_id, trace)
+        page = self._page(correlation or run_id, run_id, trace)
         observed = contract.ObservedPage(
             page,
             crm=self._crm,
@@ -149,7 +152,7 @@ class Scribe:
             intent_message_id=command.message_id,
             external=self._external(record),
             attempts=max(1, command.attempt),
-            adopted=accepted.adopted,
+            adopted=accepted.adopted or bool(command.matched),
             written_fields=written,
         )
         if self._mapping.reads <= record.fields.keys():

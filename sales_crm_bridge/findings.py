@@ -72,6 +72,9 @@ FINDINGS: dict[str, Explained] = {
         "librdkafka does not accept a setting, or no broker is named",
         "see librdkafka's CONFIGURATION.md for the names and values that it knows",
     ),
+    "config.no-match": Explained(
+        "there is no match of that id", "see `matches list`, and `matches list --decided` for those that were decided"
+    ),
     "config.no-dead-letter": Explained(
         "there is no dead letter of that id",
         "see `deadletters list`, and `deadletters list --closed` for those that were put back or dropped",

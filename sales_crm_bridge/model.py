@@ -409,6 +409,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     ``trace`` is unique in the batch (and per attempt). ``crm_id`` "" only for CREATE. ``key``: our external key.
     ``fields``: the CRM's names → values to set (None clears). ``version``: the version our knowledge stands on ("" none).
+    ``claim``: the record becomes this lead's with this write, so our key is written into it too.
     """
 
     trace: str
@@ -417,6 +418,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Scalar]
     crm_id: str = ""
     version: str = ""
+    claim: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -433,14 +435,15 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """The CRM refuses it, and would again. ``code`` is its own word, ``fields`` its names of the fields at fault; nothing personal.
 
-    ``other_id``: the record that stands in the way (where a lead is spread over several, one of its parts), or the survivor of a
-    merge. ``successors`` as in Record.
+    ``other_id``: the record that stands in the way, or the survivor of a merge. ``part``: that record is none of a lead, but one of
+    the further records of one. ``successors`` as in Record.
     """
 
     category: Category
     code: str
     fields: tuple[str, ...] = ()
     other_id: str = ""
+    part: bool = False
     successors: tuple[tuple[str, str], ...] = ()
 
 

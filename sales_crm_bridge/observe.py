@@ -122,6 +122,7 @@ async def report(ledger: Ledger, now_us: int, owners: Mapping[str, Ownership] = 
             for row in (*census.connections, *waiting)
         ],
         "dead_letters": sum(letter.number for letter in census.letters),
+        "matches": sum(waiting.number for waiting in census.matches.values()),
         "gaps": len(census.gaps),
         "open_gaps": [
             {
@@ -186,7 +187,7 @@ def _out_of_force(row: ConnectionRow) -> ConnectionRow:
 def _connection(row: ConnectionRow, census: Census, holders: Mapping[str, str], now_us: int) -> dict[str, Any]:
     count = census.commands.get(row.conn)
     outbox, notices = census.outbox.get(row.conn), census.notices.get(row.conn)
-    seen = census.glances.get(row.conn)
+    matches, seen = census.matches.get(row.conn), census.glances.get(row.conn)
     return {
         "tenant": row.tenant,
         "connection": row.name,
@@ -211,6 +212,10 @@ def _connection(row: ConnectionRow, census: Census, holders: Mapping[str, str], 
         "notices": {
             "waiting": notices.number if notices else 0,
             "oldest_s": age_s(notices.since_us if notices else 0, now_us),
+        },
+        "matches": {
+            "waiting": matches.number if matches else 0,
+            "oldest_s": age_s(matches.since_us if matches else 0, now_us),
         },
         "calls": {} if seen is None else {"at": iso(seen.at_us), **msgspec.to_builtins(sight_of(seen.state))},
         "feeds": {name: _feed(state, now_us) for name, state in sorted(census.positions.get(row.conn, {}).items())},

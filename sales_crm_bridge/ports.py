@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         Intake,
         Known,
         Lease,
+        Match,
         NoticeRow,
         OutboxRow,
         Refusal,
@@ -137,6 +138,7 @@ class CrmAdapter(Protocol):
         A create makes a record under our ``key``. If the CRM has a record under that key, an earlier try has made it: it gets the
         values, and the outcome is ``adopted``. Nothing else makes a record ours. One that is in the way for any other value, an
         e-mail address say, is never written to: ``Rejected`` as DUPLICATE, with ``other_id``; the core decides what becomes of it.
+        A write that comes with ``crm_id`` and ``claim`` puts our key into that record, beside its values, if an update can.
 
         A write whose answer is missing from a batch answer, or cannot be matched to it one to one, is ``Unknown``. When the CRM
         rejects a whole batch for one member, the adapter says ``Deferred`` with reason ``"bisect"`` for all: the core halves it.
@@ -507,6 +509,10 @@ class Ledger(Protocol):
         """Those of these that are still there, by id."""
         ...
 
+    async def dead_letters_from(self, sources: Sequence[str]) -> list[DeadLetter]:
+        """Those that came from these sources and are still there, by id."""
+        ...
+
     async def dead_letters_last(self) -> int:
         """The id of the newest dead letter; 0: there is none."""
         ...
@@ -524,6 +530,21 @@ class Ledger(Protocol):
 
     async def commands_parked(self, seqs: Sequence[int]) -> list[Command]:
         """Those of these commands that are parked, by number."""
+        ...
+
+    async def matches(self, tenant: str, limit: int, *, after: int = 0, decided: bool = False) -> list[Match]:
+        """The oldest matches with an id above ``after`` that wait for a person (``tenant`` "": of all).
+
+        ``decided``: instead those that wait no more, the ones first that were decided or withdrawn last.
+        """
+        ...
+
+    async def matches_named(self, ids: Sequence[int]) -> list[Match]:
+        """Those of these that there are, by id. They are decided by ``dead_letters_close`` of the letters of their commands."""
+        ...
+
+    async def matches_of(self, conn: int, lead_ids: Sequence[str]) -> list[Match]:
+        """The matches of these leads that were accepted and are not bound yet, or refused; what was decided last comes last."""
         ...
 
     async def command_counts(self) -> list[CommandCounts]:

@@ -10,6 +10,7 @@ import msgspec
 
 from sales_crm_bridge.clerk import Clerk, Job, Verdict
 from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
+from sales_crm_bridge.matching import Matcher
 from sales_crm_bridge.model import (
     Accepted,
     Category,
@@ -25,7 +26,7 @@ from sales_crm_bridge.model import (
 from sales_crm_bridge.policy import booking, commands
 from sales_crm_bridge.policy.blame import Blame, grouped
 from sales_crm_bridge.policy.commands import Done, LookUp, Next, ReadBack, Refuse, Retry, Send, Settle
-from sales_crm_bridge.state import Command, CommandState, Commit
+from sales_crm_bridge.state import Command, CommandState, Commit, MatchState
 from sales_crm_bridge.tasks import one_turn, together
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.errors import RuntimeFault
     from sales_crm_bridge.model import Outcome
     from sales_crm_bridge.ports import Talk
-    from sales_crm_bridge.state import Binding
+    from sales_crm_bridge.state import Binding, Match
 
     Call = Callable[[], Coroutine[Any, Any, None]]
 
@@ -53,6 +54,7 @@ class Pusher:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._clerk = Clerk(desk)
+        self._matcher = Matcher(desk, self._converse)
         self._answered_us = 0
         self._blame = Blame()
         self.trouble: RuntimeFault | None = None
@@ -122,7 +124,7 @@ class Pusher:
         async with desk.books.lock:
             # The next group waits for the lock meanwhile, so other tenants' work goes between two of them, not behind all.
             await one_turn()
-            jobs, lookups, verdicts = await self._plan([command for batch in batches for command in batch])
+            jobs, lookups, accepted, verdicts = await self._plan([command for batch in batches for command in batch])
             await self._clerk.commit(verdicts)
             self._blame.ended(one.job.command.seq for one in verdicts if isinstance(one.step, Refuse))
             if jobs:
@@ -131,17 +133,34 @@ class Pusher:
         marked = {job.command.seq: _counted(job) for job in jobs}
         writes = [[marked[one.seq] for one in batch if one.seq in marked] for batch in batches]
         calls: list[Call] = [partial(self._write, part) for part in writes if part]
-        return [*calls, *(partial(self._look_up, part) for part in chunks(lookups, desk.push.batch))]
+        calls += [partial(self._look_up, part) for part in chunks(lookups, desk.push.batch)]
+        return [*calls, partial(self._bind, accepted)] if accepted else calls
 
-    async def _plan(self, batch: Sequence[Command]) -> tuple[list[Job], list[Job], list[Verdict]]:
-        """What is to be written, what to be looked up first, and what is decided already. Under the lock."""
+    async def _bind(self, accepted: Sequence[tuple[Job, Match]]) -> None:
+        """Bind records that a person has accepted as the leads of these creates."""
+        try:
+            await self._clerk.commit(await self._matcher.bind(accepted))
+        except (CrmUnavailable, ConnectionStopped) as fault:
+            await self._put_off([job for job, _ in accepted], fault)
+
+    async def _plan(
+        self, batch: Sequence[Command]
+    ) -> tuple[list[Job], list[Job], list[tuple[Job, Match]], list[Verdict]]:
+        """What is to be written, what to be looked up or bound first, and what is decided already. Under the lock."""
         desk = self._desk
+        reviewed = await self._matcher.decided(batch)
         bindings = await desk.ledger.bindings_by_lead(desk.conn, [command.lead_id for command in batch])
         jobs: list[Job] = []
         lookups: list[Job] = []
+        accepted: list[tuple[Job, Match]] = []
         verdicts: list[Verdict] = []
         for command in batch:
             job, problem = self._clerk.job(command, bindings.get(command.lead_id))
+            match = reviewed.get(command.seq)
+            problem = (commands.review(match) if match is not None else None) or problem
+            if match is not None and problem is None:
+                accepted.append((job, match))
+                continue
             ours = booking.written_by_us(job.binding)
             step: Send | LookUp | ReadBack | Refuse = problem or commands.before(
                 command, job.binding, written_by_us=ours
@@ -160,7 +179,7 @@ class Pusher:
                     verdicts.append(Verdict(job=job, step=step, binding=job.binding))
                 case _:
                     assert_never(step)
-        return jobs, lookups, verdicts
+        return jobs, lookups, accepted, verdicts
 
     async def _look_up(self, jobs: Sequence[Job]) -> None:
         """Ask the CRM for records under our key, and bind what is found: its commands are due again at once.
@@ -249,6 +268,7 @@ class Pusher:
         if any(isinstance(outcome, Accepted) for _, outcome in results):
             self._blame.took_effect()
         steps = [(job, commands.after(job.command, outcome, patience, answered_us)) for job, outcome in results]
+        steps = await self._matcher.propose(steps, answered_us)
         await self._finish(await self._complete(steps, answered_us), answered_us)
 
     async def _finish(self, steps: Sequence[tuple[Job, Next]], answered_us: int) -> None:
@@ -267,7 +287,7 @@ class Pusher:
             for job, step in steps
             if isinstance(step, Done)
             and (
-                not booking.covers(desk.mapping, job.wire, step.accepted.record, new=not _id(job))
+                not booking.covers(desk.mapping, job.wire, step.accepted.record, new=_is_new(job))
                 or self._keeps_key(job, step.accepted.record) is False
             )
         }
@@ -396,6 +416,11 @@ def _id(job: Job) -> str:
     return job.binding.crm_id if job.binding is not None else ""
 
 
+def _is_new(job: Job) -> bool:
+    """Whether the answer must show the whole lead: Sales knows nothing of the record, also where it was there before."""
+    return not _id(job) or job.command.matched == MatchState.BOUND
+
+
 def _gone(key: str) -> Record:
     return Record(id="", version="", modified_us=0, fields={}, state=LeadState.GONE, key=key)
 
@@ -413,4 +438,5 @@ def _write_of(job: Job) -> Write:
         fields=job.wire,
         crm_id=_id(job),
         version=job.binding.version if job.binding is not None else "",
+        claim=job.command.matched == MatchState.BOUND,
     )

@@ -75,12 +75,26 @@ class CommandState(enum.StrEnum):
     REFUSED = "refused"
 
 
+class MatchState(enum.StrEnum):
+    """Where a match stands. PROPOSED: a person must decide. ACCEPTED: it is to be bound. REFUSED: for ever.
+
+    BOUND: the record is the lead's. WITHDRAWN: its ground is gone, or its command went another way; it may be proposed again.
+    """
+
+    PROPOSED = "proposed"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    BOUND = "bound"
+    WITHDRAWN = "withdrawn"
+
+
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One accepted intent on its way to the CRM. ``seq`` orders the commands of a lead; ``payload`` is the intent, whole.
 
     ``attempt`` counts tries of the write, ``waits`` put-offs or read-backs in a row; ``epoch``: of the lease under which it
     was sent; ``not_before_us``: no try before it; ``reason``: why it waits or how it ended, a code. ``behind_parked``: an
-    older command of the lead is PARKED (told by ``commands_ready``).
+    older command of the lead is PARKED (told by ``commands_ready``). ``matched``: ACCEPTED, REFUSED or BOUND, where it is a create
+    that waited for a match ("": it did not).
     """
 
     seq: int
@@ -98,6 +112,34 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     not_before_us: int = 0
     reason: str = ""
     behind_parked: bool = False
+    matched: str = ""
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes a record: a create whose match is bound goes on as an update of the record that is there."""
+        return self.operation is Operation.CREATE and self.matched != MatchState.BOUND
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True):
+    """Record ``crm_id`` may be lead ``lead_id``, whose create (command ``seq``) has met it: proposed ``since_us``.
+
+    ``ground``: a keyed hash of the address that the record had then ("": not known). ``who`` has decided at ``decided_us``, and
+    ``why``; ``ended_us``: since when nothing more comes of it.
+    """
+
+    conn: int
+    tenant: str
+    lead_id: str
+    crm_id: str
+    state: MatchState
+    seq: int
+    ground: str = ""
+    since_us: int = 0
+    decided_us: int = 0
+    who: str = ""
+    why: str = ""
+    ended_us: int = 0
+    id: int = 0
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,7 +246,7 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True):
 
     ``commands``: the parked command and the state it takes (REFUSED: it is over); ``intents``: what is to be taken in, judged under
     ``tenancy``; ``facts``: the connection and the fact to publish; ``records``: the connection and the CRM's id of the record to
-    read again.
+    read again. ``decides``: what becomes of the proposed matches that the commands wait for.
     """
 
     letters: Sequence[DeadLetter]
@@ -216,6 +258,7 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True):
     intents: Mapping[int, InboxRow] = {}
     facts: Mapping[int, tuple[int, OutboxRow]] = {}
     records: Mapping[int, tuple[int, str]] = {}
+    decides: MatchState = MatchState.WITHDRAWN
     tenancy: int | None = None
 
     def intake(self, rows: Sequence[InboxRow]) -> Intake:
@@ -425,6 +468,7 @@ class Census(msgspec.Struct, frozen=True, kw_only=True):
     commands: Mapping[int, CommandCounts]
     outbox: Mapping[int, Waiting]
     notices: Mapping[int, Waiting]
+    matches: Mapping[int, Waiting]
     positions: Mapping[int, Mapping[str, bytes]]
     letters: Sequence[LetterCount]
     gaps: Sequence[Gap]
@@ -438,7 +482,8 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     ``bindings`` are inserted or replaced by (conn, lead_id); a ``crm_id`` taken from another binding must be freed by a row of
     the same commit. ``aliases``: (crm id, lead id) of merged-away records and further parts. ``seen``: (sweep, crm ids) of
     records that a sweep saw unchanged. ``positions``: feed → encoded state. ``runs`` and ``gaps`` are inserted or replaced by
-    (conn, feed, number) and by id. ``noticed``: notices that were read, forgotten unless they came again.
+    (conn, feed, number) and by id. ``matches`` are inserted or replaced by (conn, lead, record), but for refused ones; they come
+    with changes of their commands. ``noticed``: notices that were read, forgotten unless they came again.
     ``facts`` is the connection's own fact counter after this step (None: not moved).
     """
 
@@ -452,5 +497,6 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     positions: Mapping[str, bytes] = msgspec.field(default_factory=dict)
     runs: Sequence[Run] = ()
     gaps: Sequence[Gap] = ()
+    matches: Sequence[Match] = ()
     noticed: Sequence[NoticeRow] = ()
     facts: int | None = None

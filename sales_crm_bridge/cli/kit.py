@@ -36,6 +36,9 @@ SECRETS = click.option(
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 BY = click.option("--by", "who", default="", help="Who does it, for the record [default: the user of this machine].")
+TENANT = click.option("--tenant", default="", help="Of this tenant alone.")
+DRY = click.option("--dry-run", "dry", is_flag=True, help="Say what would become of each, and do nothing.")
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
 EXIT_INTERRUPTED = 130
 """What a shell calls the end by SIGINT."""
 

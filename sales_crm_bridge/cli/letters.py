@@ -15,8 +15,11 @@ from sales_crm_bridge.cli.kit import (
     AS_JSON,
     BY,
     CONFIG,
+    DRY,
     NO_LEDGERS,
     SECRETS,
+    TENANT,
+    YES,
     agreed,
     examples,
     print_json,
@@ -37,13 +40,10 @@ if TYPE_CHECKING:
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.state import DeadLetter
 
-TENANT = click.option("--tenant", default="", help="Of this tenant alone.")
 CODE = click.option("--code", default="", help="With this code alone, such as push.validation.")
 EVERY = click.option(
     "--all", "every", is_flag=True, help="All that there are, of --tenant and --code where they are given."
 )
-DRY = click.option("--dry-run", "dry", is_flag=True, help="Say what would become of each, and do nothing.")
-YES = click.option("--yes", is_flag=True, help="Do not ask.")
 IDS = click.argument("ids", nargs=-1, type=click.IntRange(min=1))
 
 

@@ -31,6 +31,7 @@ from sales_crm_bridge.cli.kit import (
     settings_of,
 )
 from sales_crm_bridge.cli.letters import deadletters
+from sales_crm_bridge.cli.matches import matches
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_OK, EXIT_RUNTIME, BridgeError
 from sales_crm_bridge.gate import gate_json
 from sales_crm_bridge.once import sync_once
@@ -373,6 +374,7 @@ def version(*, as_json: bool) -> None:
 tenant.add_command(under_way)
 cli.add_command(bindings)
 cli.add_command(deadletters)
+cli.add_command(matches)
 cli.add_command(gaps)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge.ledger import commands, house, leases, tenants
+from sales_crm_bridge.ledger import commands, house, leases, matches, tenants
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Step
 from sales_crm_bridge.state import (
     Census,
@@ -59,14 +59,15 @@ def take() -> Step[Census]:
         Ask(commands.COUNT_PARKED),
         Ask(OUTBOX),
         Ask(NOTICES),
+        Ask(matches.WAITING),
         Ask(POSITIONS),
         Ask(LETTERS),
         Ask(house.GAPS_OF_ALL),
         Ask(GLANCES),
         Ask(REFUSALS),
     )
-    connections, left, names, held, waiting, unknown, parked, outbox, notices, positions, letters, gaps, *seen = answers
-    glances, refusals = seen
+    connections, left, names, held, waiting, unknown, parked, outbox, notices, *seen = answers
+    held_up, positions, letters, gaps, glances, refusals = seen
     feeds: dict[int, dict[str, bytes]] = {}
     for conn, feed, state in positions:
         feeds.setdefault(conn, {})[feed] = state
@@ -81,6 +82,7 @@ def take() -> Step[Census]:
         commands={count.conn: count for count in commands.counted(waiting, unknown, parked)},
         outbox=_waiting(outbox),
         notices=_waiting(notices),
+        matches=_waiting(held_up),
         positions=feeds,
         letters=[LetterCount(*row) for row in letters],
         gaps=house.listed_gaps(gaps),

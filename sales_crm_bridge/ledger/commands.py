@@ -29,7 +29,7 @@ NEW = Columns(
 OFFSET = Columns("topic text, part int, next_offset int")
 COMMAND = (
     "seq, conn, tenant, message_id, lead_id, operation, payload, occurred_us, state, attempt, waits, epoch,"
-    " not_before_us, reason, head"
+    " not_before_us, reason, head, matched"
 )
 
 LOCK = "SELECT conn FROM connections WHERE conn {in} ORDER BY conn {update}"
@@ -306,6 +306,7 @@ def listed(rows: Rows) -> list[Command]:
             not_before_us=row[12],
             reason=row[13],
             behind_parked=row[14] == 2,  # noqa: PLR2004 - see the schema
+            matched=row[15],
         )
         for row in rows
     ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import astuple
 
-from sales_crm_bridge.ledger import bindings, commands, house, leases, notices, outbox
+from sales_crm_bridge.ledger import bindings, commands, house, leases, matches, notices, outbox
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
 from sales_crm_bridge.state import BELL_OUTBOX, CommandState
 
@@ -69,6 +69,7 @@ def commit(fence: Fence, done: Commit, *, free_first: bool) -> Step[None]:
         work.append(Ask(SEEN, (sweep, conn, Set("text", seen), sweep)))
     if done.commands:
         work += _changes(conn, done.commands)
+    work += matches.keep(conn, done.matches)  # under the lock of the commands that they come with
     if done.outbox:
         work += [outbox.put(conn, done.outbox), Ring(BELL_OUTBOX)]
     if done.positions:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import astuple
 
+from sales_crm_bridge.ledger import matches
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Step
 from sales_crm_bridge.state import DeadLetter, Gap, Run
 
@@ -172,14 +173,15 @@ def forget(
 ) -> Step[int]:
     """Delete what is past its time, the oldest first.
 
-    Closed gaps and dead processes' leases go with the runs, what is remembered of closed letters with the commands.
+    Closed gaps and dead processes' leases go with the runs, what is remembered of closed letters and ended matches with the
+    commands.
     """
     yield (Ask(FORGET_INQUIRIES, (now_us,)),)
     (commands,) = yield (Ask(FORGET_COMMANDS, (finished_before_us, limit)),)
     gone = len(commands)
     (inbox,) = yield (Ask(FORGET_INBOX, (inbox_before_us, limit - gone)),)
     gone += len(inbox)
-    yield (Ask(FORGET_LETTERS, (finished_before_us,)),)
+    yield (Ask(FORGET_LETTERS, (finished_before_us,)), Ask(matches.FORGET, (finished_before_us,)))
     runs, _, _, leases = yield (
         Ask(FORGET_RUNS, (runs_before_us, limit - gone)),
         Ask(FORGET_GAPS, (runs_before_us,)),

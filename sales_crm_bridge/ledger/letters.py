@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge.ledger import commands, house, notices, outbox
+from sales_crm_bridge.ledger import commands, house, matches, notices, outbox
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
-from sales_crm_bridge.state import BELL_OUTBOX, ClosedLetter, CommandState, DeadLetter, bell_commands, bell_notices
+from sales_crm_bridge.state import (
+    BELL_OUTBOX,
+    ClosedLetter,
+    CommandState,
+    DeadLetter,
+    MatchState,
+    bell_commands,
+    bell_notices,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,20 +25,22 @@ if TYPE_CHECKING:
 CLOSED = Columns(
     "id int, source text, tenant text, lead_id text, code text, how text, who text, why text, created_us int, closed_us int"
 )
-REVIVED = Columns("conn int, seq int, state text")
+REVIVED = Columns("conn int, seq int, state text, matched text")
 
 LIST = f"""
     SELECT {house.DEAD.listed}, id FROM dead_letters
     WHERE id > ? AND (? = '' OR tenant = ?) AND (? = '' OR code = ?) ORDER BY id LIMIT ?
 """  # noqa: S608 - constants
 NAMED = f"SELECT {house.DEAD.listed}, id FROM dead_letters WHERE id {{in}} ORDER BY id"  # noqa: S608 - constants
+FROM = f"SELECT {house.DEAD.listed}, id FROM dead_letters WHERE source {{in}} ORDER BY id"  # noqa: S608 - constants
 LAST = f"SELECT {CLOSED.listed} FROM letters_closed ORDER BY closed_us DESC, id DESC LIMIT ?"  # noqa: S608 - constants
 NEWEST = "SELECT max(id) FROM dead_letters"
 PARKED = f"SELECT {commands.COMMAND} FROM commands WHERE seq {{in}} AND state = 'parked' ORDER BY seq"  # noqa: S608 - constants
 OPENED = "DELETE FROM dead_letters WHERE id {in} RETURNING id"
 CLOSE = "INSERT INTO letters_closed ({columns}) {values}"
 REVIVE = """
-    UPDATE commands SET state = r.state, waits = 0, not_before_us = 0, reason = '', open = 1
+    UPDATE commands SET state = r.state, waits = 0, not_before_us = 0, reason = '', open = 1,
+        matched = CASE WHEN r.matched <> '' THEN r.matched ELSE commands.matched END
     FROM {rows} WHERE commands.seq = r.seq AND commands.conn = r.conn AND commands.state = 'parked'
 """
 # As with every final state: nothing personal stays.
@@ -49,6 +59,12 @@ def listed(tenant: str, code: str, after: int, limit: int) -> Step[list[DeadLett
 def named(ids: Sequence[int]) -> Step[list[DeadLetter]]:
     """Those that are still there."""
     (rows,) = yield (Ask(NAMED, (Set("int", ids),)),)
+    return [_letter(row) for row in rows]
+
+
+def of_sources(sources: Sequence[str]) -> Step[list[DeadLetter]]:
+    """Those that came from there."""
+    (rows,) = yield (Ask(FROM, (Set("text", sources),)),)
     return [_letter(row) for row in rows]
 
 
@@ -108,17 +124,23 @@ def close(closing: Closing) -> Step[list[int]]:
 
 
 def _to_commands(closing: Closing, ids: Sequence[int]) -> list[Work]:
-    """Parked commands that are pending or unknown again, or refused for good; and then who is the head of each lead."""
+    """Parked commands that are pending or unknown again, or refused for good; and then who is the head of each lead.
+
+    With them goes what is decided of the matches that they wait for.
+    """
     chosen = [closing.commands[number] for number in ids if number in closing.commands]
     if not chosen:
         return []
     seqs = Set("int", sorted(command.seq for command, _ in chosen))
+    mark = "" if closing.decides is MatchState.WITHDRAWN else closing.decides.value
     revived = [
-        (command.conn, command.seq, state.value) for command, state in chosen if state is not CommandState.REFUSED
+        (command.conn, command.seq, state.value, mark) for command, state in chosen if state is not CommandState.REFUSED
     ]
     work: list[Work] = [Many(REVIVE, REVIVED, revived)]
+    work.append(matches.decide(closing.decides, closing.who, closing.why, closing.now_us, seqs.values))
     dismissed = sorted(command.seq for command, state in chosen if state is CommandState.REFUSED)
     if dismissed:
         work.append(Ask(DISMISS, (closing.now_us, Set("int", dismissed))))
+        work.append(matches.give_up(closing.now_us, dismissed))
     work += [Ask(commands.UNSEAT, (seqs,)), Ask(commands.CROWN_NEXT, (seqs,))]
     return work + [Ring(bell_commands(conn)) for conn in sorted({command.conn for command, _ in chosen})]

@@ -14,6 +14,7 @@ from sales_crm_bridge.ledger import (
     inquiries,
     leases,
     letters,
+    matches,
     notices,
     outbox,
     tenants,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         Intake,
         Known,
         Lease,
+        Match,
         NoticeRow,
         OutboxRow,
         Refusal,
@@ -262,6 +264,10 @@ class SqlLedger:
         """See ``ports.Ledger``."""
         return await self._driver.look(letters.named, ids)
 
+    async def dead_letters_from(self, sources: Sequence[str]) -> list[DeadLetter]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(letters.of_sources, sources)
+
     async def dead_letters_last(self) -> int:
         """See ``ports.Ledger``."""
         return await self._driver.look(letters.newest)
@@ -277,6 +283,20 @@ class SqlLedger:
     async def commands_parked(self, seqs: Sequence[int]) -> list[Command]:
         """See ``ports.Ledger``."""
         return await self._driver.look(letters.parked, seqs)
+
+    async def matches(self, tenant: str, limit: int, *, after: int = 0, decided: bool = False) -> list[Match]:
+        """See ``ports.Ledger``."""
+        if decided:
+            return await self._driver.look(matches.decided, tenant, limit)
+        return await self._driver.look(matches.proposed, tenant, after, limit)
+
+    async def matches_named(self, ids: Sequence[int]) -> list[Match]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(matches.named, ids)
+
+    async def matches_of(self, conn: int, lead_ids: Sequence[str]) -> list[Match]:
+        """See ``ports.Ledger``."""
+        return await self._driver.look(matches.of_leads, conn, lead_ids)
 
     async def command_counts(self) -> list[CommandCounts]:
         """See ``ports.Ledger``."""

@@ -206,6 +206,16 @@ class Mapping:
                     self._write(other, lead, wire, misfits, creating=True, given=False)
         return wire, misfits
 
+    def over_wire(self, lead: Lead) -> tuple[dict[str, Scalar], list[Misfit]]:
+        """The CRM fields to set where a new lead turns out to be a record that is there: all that it has, as an update.
+
+        What only a creation may write is left as the record has it, and so is what the lead lacks.
+        """
+        rules = [rule for rule in self._rules.values() if rule.write is WriteRule.ALWAYS]
+        return self.to_wire(
+            lead, [rule.name for rule in rules if value_of(rule, lead) not in (None, "")], creating=False
+        )
+
     def _obstacle(self, rule: Rule | None, current: dict[str, Scalar] | None) -> str:
         """Why a revision must not write the entry; "" if it may."""
         if rule is None:

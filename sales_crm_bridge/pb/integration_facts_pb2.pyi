@@ -833,7 +833,9 @@ class CrmLeadPushed(_message.Message):
     attempts: _builtins.int
     """How often the write was tried, at least 1."""
     adopted: _builtins.bool
-    """True if a create found the lead's record there already, under the bridge's own key, and took it."""
+    """True if a create found the lead's record there already and took it: it has the bridge's own key, or a person said that it is
+    this lead's.
+    """
     @_builtins.property
     def external(self) -> Global___ExternalRef:
         """The record and its version after the write."""

@@ -14,19 +14,18 @@ from sales_crm_bridge.model import (
     Category,
     Deferred,
     LeadState,
-    Operation,
     Outcome,
     Record,
     Rejected,
     Unknown,
 )
 from sales_crm_bridge.policy.fields import heirs_of
-from sales_crm_bridge.state import CommandState
+from sales_crm_bridge.state import CommandState, MatchState
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sales_crm_bridge.state import Binding, Command
+    from sales_crm_bridge.state import Binding, Command, Match
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +67,10 @@ NEEDS_PERSON = frozenset(
 """Refusals that a person can cure (a mapping, a right, a double record): the command is parked and kept as a dead letter."""
 
 
+MATCH_REFUSED = "match-refused"
+MATCH_PROPOSED = "match-proposed"
+
+
 class Send(msgspec.Struct, frozen=True):
     """The command may be written to this record ("" creates one)."""
 
@@ -83,18 +86,24 @@ class ReadBack(msgspec.Struct, frozen=True):
 
 
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
-    """It will not take effect, and why; ``other`` and ``successors`` as in ``model.Rejected``."""
+    """It will not take effect, and why; ``other``, ``part`` and ``successors`` as in ``model.Rejected``.
+
+    ``match``: the one that is proposed with it, so that a person decides. ``decided``: a person has decided already.
+    """
 
     category: Category
     code: str
     fields: tuple[str, ...] = ()
     other: str = ""
+    part: bool = False
     successors: tuple[tuple[str, str], ...] = ()
+    match: Match | None = None
+    decided: bool = False
 
     @property
     def needs_person(self) -> bool:
         """Whether a person can cure it."""
-        return self.category in NEEDS_PERSON
+        return self.category in NEEDS_PERSON and not self.decided
 
 
 def before(
@@ -106,7 +115,7 @@ def before(
     ``written_by_us``: the ledger remembers a write of ours to the record.
     """
     state = LeadState.UNBOUND if binding is None else binding.state
-    creating = command.operation is Operation.CREATE
+    creating = command.creates
     match state:
         case LeadState.UNBOUND:
             return Send("") if creating else LookUp()
@@ -126,6 +135,13 @@ def before(
             return Refuse(category=Category.CONVERTED, code="lead-converted", successors=heirs_of(binding))
         case _:
             assert_never(state)
+
+
+def review(match: Match) -> Refuse | None:
+    """What a person's decision makes of the create that waited for it; None: the record is to be bound first."""
+    if match.state is MatchState.REFUSED:
+        return Refuse(category=Category.DUPLICATE, code=MATCH_REFUSED, other=match.crm_id, decided=True)
+    return None
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,8 +179,8 @@ def after(command: Command, outcome: Outcome, patience: Patience, now_us: int) -
     match outcome:
         case Accepted():
             return Done(outcome)
-        case Rejected(category=category, code=code, fields=fields, other_id=other, successors=successors):
-            return Refuse(category=category, code=code, fields=fields, other=other, successors=successors)
+        case Rejected(category=category, code=code, fields=fields, other_id=other, part=part, successors=successors):
+            return Refuse(category=category, code=code, fields=fields, other=other, part=part, successors=successors)
         case Deferred(not_before_us=when, reason=reason):
             # Turned away before it could take effect: the account's trouble, not this command's, so it is never given up; but
             # it waits longer each time, whatever the CRM said.
@@ -230,7 +246,7 @@ def _shown(command: Command, evidence: Evidence, patience: Patience, now_us: int
     person wrote them; we do not write over what we have not seen, and the command is refused as a conflict.
     """
     record = evidence.record
-    creating = command.operation is Operation.CREATE
+    creating = command.creates
     again = Retry(not_before_us=now_us + patience.retry_us(command.attempt - 1), reason="not-applied", counted=False)
     match record.state:
         case LeadState.GONE:
@@ -289,7 +305,7 @@ def ours_alone(command: Command, evidence: Evidence) -> Record:
     we did not write, so the next pull reports them.
     """
     record = evidence.record
-    later = command.operation is Operation.CREATE and record.modified_us > record.created_us
+    later = command.creates and record.modified_us > record.created_us
     fields = {
         name: value
         for name, value in record.fields.items()

@@ -9,7 +9,7 @@ GET    /leads?removed=0|1&token=&limit=            every record by id
 GET    /leads?since=&after=&until=&limit=          records by (changed, id), after that pair
 GET    /leads/{id}, /leads/by-key/{key}            one record; 404 never was or erased, 410 merged into ``other``
 PUT    /leads/by-key/{key}                         create, or update what is there; 201 or 200
-PATCH  /leads/{id}                                 update; with ``if-match``, 412 if it has moved; None clears
+PATCH  /leads/{id}                                 update; with ``if-match``, 412 if it has moved; None clears; ``key`` sets it
 ====== =========================================== =====================================================================
 """
 
@@ -213,6 +213,7 @@ class MemoryCrm:
                     raise Refusal(412, "moved")
                 values = self._values(request)
                 self._check(values, record)
+                record.key = self._new_key(request, record)
                 self._write(record, values)
                 return 200, record.wire()
             case _:
@@ -282,8 +283,23 @@ class MemoryCrm:
         self._write(record, values)
         return 200, record.wire()
 
+    def _new_key(self, request: Request, record: Held) -> str:
+        key = _body(request).key or record.key
+        if any(each.id and each.key == key for each in self.records.values() if key and each is not record):
+            raise Refusal(409, "taken", fields=["key"])
+        return key
+
     def _values(self, request: Request) -> dict[str, Value]:
-        try:
-            return msgspec.json.decode(request.body, type=dict[str, dict[str, Value]])["values"]
-        except (msgspec.MsgspecError, KeyError):
-            raise Refusal(400, "bad-body") from None
+        return _body(request).values
+
+
+class _Body(msgspec.Struct):
+    values: dict[str, Value]
+    key: str = ""
+
+
+def _body(request: Request) -> _Body:
+    try:
+        return msgspec.json.decode(request.body, type=_Body)
+    except msgspec.MsgspecError:
+        raise Refusal(400, "bad-body") from None

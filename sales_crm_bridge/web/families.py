@@ -147,16 +147,18 @@ def _queues(census: Census, now_us: int) -> Iterator[Metric]:
         oldest.append((_of(row), age_s(count.oldest_us if count else 0, now_us)))
     yield _gauge("commands", "Commands that are not final.", (*_ACCOUNT, "state"), states)
     yield _gauge("commands_oldest_age_seconds", "Since when the oldest open intent was uttered.", _ACCOUNT, oldest)
-    for name, text, queues in (
-        ("outbox", "facts", census.outbox),
-        ("notices", "", census.notices),
+    for name, what, queues in (
+        ("outbox_facts", "Facts that Kafka has not acknowledged.", census.outbox),
+        ("notices", "Notices of webhooks that are not read back yet.", census.notices),
+        ("matches", "Creates that wait until a person has decided whether a record is their lead.", census.matches),
     ):
         waiting = {row: queues.get(row.conn) for row in rows}
         numbers_of = [(_of(row), float(queue.number if queue else 0)) for row, queue in waiting.items()]
         ages = [(_of(row), age_s(queue.since_us if queue else 0, now_us)) for row, queue in waiting.items()]
-        what = "Facts that Kafka has not acknowledged." if text else "Notices of webhooks that are not read back yet."
-        yield _gauge(f"{name}_{text}".rstrip("_"), what, _ACCOUNT, numbers_of)
-        yield _gauge(f"{name}_oldest_age_seconds", "Since when the oldest of them waits.", _ACCOUNT, ages)
+        yield _gauge(name, what, _ACCOUNT, numbers_of)
+        yield _gauge(
+            f"{name.removesuffix('_facts')}_oldest_age_seconds", "Since when the oldest of them waits.", _ACCOUNT, ages
+        )
 
 
 def _out_of_force(census: Census, now_us: int) -> Iterator[Metric]:

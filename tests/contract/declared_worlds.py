@@ -111,6 +111,7 @@ class CloudWorld(DeclaredWorld):
     """Client credentials, cursors in links, batches in any order, marks for what was deleted, signed webhooks."""
 
     declaration = "cloud"
+    claims = False  # only a create names the external id
     fields: ClassVar[Mapping[str, str]] = {
         "name": "title", "email": "contact.email", "phone": "contact.phone", "status": "stage", "read_only": "rating",
     }  # fmt: skip

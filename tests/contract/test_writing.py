@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from sales_crm_bridge.model import (
@@ -183,6 +184,19 @@ def test_a_create_never_writes_to_a_record_that_has_its_address(world: World, bo
         assert rejected(outcome).other_id in {there, *(part for _, part in before[0].parts)}
         assert world.count() == 1
     assert world.converse(world.adapter.read([Ref(id=there)])) == before
+
+
+def test_a_write_that_claims_a_record_puts_our_key_into_it(world: World) -> None:
+    """Beside its values, where the CRM can hold our key: then the record is found by it. No second record is made."""
+    crm_id = world.create(1)
+    write = world.write(1, crm_id=crm_id, values={"phone": "+1 written"})
+    (outcome,) = push(world, msgspec.structs.replace(write, claim=True))
+    assert accepted(outcome).crm_id == crm_id
+    assert world.holds(crm_id, "phone") == "+1 written"
+    assert world.count() == 1
+    for ref in world.ref("L-1") if world.claims else []:
+        (record,) = world.converse(world.adapter.read([ref]))
+        assert (record.id, record.key) == (crm_id, "L-1")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,8 @@ class World:
     """The streams that the CRM must have, in order."""
     exchanged = False
     """Whether the secrets are exchanged for a token that runs out; a static one neither expires nor is asked for."""
+    claims = True
+    """Whether an update can put our key into a record."""
     archived_are_writable = False
     """Whether the CRM lets one write to what is archived."""
     base = ""

@@ -96,6 +96,7 @@ CENSUS = Census(
     },
     outbox={1: Waiting(number=5, since_us=ago(30)), 2: Waiting(number=1, since_us=ago(60))},
     notices={2: Waiting(number=8, since_us=ago(12))},
+    matches={1: Waiting(number=9, since_us=ago(77)), 2: Waiting(number=1, since_us=ago(33))},
     positions={
         1: {
             "list": walks.encode(

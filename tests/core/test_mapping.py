@@ -312,3 +312,24 @@ def test_what_we_wanted_is_compared_by_value(wanted: Scalar, there: Scalar, same
 def test_names_and_slots_written() -> None:
     """What a command would touch."""
     assert set(RICH.names_written(Operation.REVISE, ("email", "website"))) == {"email"}
+
+
+def test_a_create_that_goes_over_to_a_record_writes_as_an_update() -> None:
+    """What the lead has, but no fixed value and nothing that only a creation may write; what it lacks is not cleared."""
+    plain = mapping("""
+  email: email
+  phone: {crm: phone, write: once}
+  website: {crm: site, write: never}
+  job_title: {crm: title, create_default: unknown}
+  city: city
+create:
+  source: sales
+""")
+    lead = Lead(email="ada@x.example", phone="+1", website="x.example")
+    assert plain.to_wire(lead, (), creating=True)[0] == {
+        "source": "sales",
+        "email": "ada@x.example",
+        "phone": "+1",
+        "title": "unknown",
+    }
+    assert plain.over_wire(lead) == ({"email": "ada@x.example"}, [])

@@ -37,6 +37,7 @@ async def test_a_connection_is_reported_whole() -> None:
         "commands": {"open": 7, "unknown": 2, "parked": 3, "oldest_s": 400},
         "outbox": {"facts": 5, "oldest_s": 30},
         "notices": {"waiting": 0, "oldest_s": 0},
+        "matches": {"waiting": 9, "oldest_s": 77},
         "calls": {
             "at": at(17),
             "signed_in": True,
@@ -77,6 +78,7 @@ async def test_a_connection_is_reported_whole() -> None:
         "commands": {"open": 0, "unknown": 0, "parked": 0, "oldest_s": 0},
         "outbox": {"facts": 1, "oldest_s": 60},
         "notices": {"waiting": 8, "oldest_s": 12},
+        "matches": {"waiting": 1, "oldest_s": 33},
         "calls": {},
         "feeds": {},
         "dead_letters": 0,

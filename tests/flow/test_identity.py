@@ -110,7 +110,9 @@ def test_a_create_never_writes_to_a_contact_that_has_its_address(
     assert "L-1" not in told.view.leads
     assert told.view.kinds["crm_lead_observed"] == 3
     assert told.failures == [("CRM_ERROR_CATEGORY_DUPLICATE", record, True)]
-    assert told.letters == [("push.duplicate", f"create was refused: CONFLICT; record {record} is in the way")]
+    assert told.letters == [
+        ("push.match-proposed", f"create was refused: CONFLICT; record {record} may be this lead's")
+    ]
 
 
 @pytest.mark.parametrize("kind", [FaultKind.CUT_AFTER, FaultKind.STATUS_AFTER])

@@ -60,6 +60,18 @@ def create(home: World, lead_id: str, message_id: str, email: str, **more: str) 
     home.utter(contract.CreateLeadRequested(lead=lead), tenant="acme", lead_id=lead_id, message_id=message_id)
 
 
+def proposals(home: World) -> tuple[list[str], list[str]]:
+    """The codes of the letters, and the leads of the matches that wait."""
+    loop = VirtualLoop()
+
+    async def ask() -> tuple[list[str], list[str]]:
+        letters = await home.look(lambda ledger: ledger.dead_letters("", 99))
+        matches = await home.look(lambda ledger: ledger.matches("", 99))
+        return [one.code for one in letters], [one.lead_id for one in matches]
+
+    return run(ask(), loop)
+
+
 def act(home: World, rng: random.Random, turn: int) -> None:
     """A person does something in the CRM."""
     person, live = home.portal.person, home.portal.truth().live
@@ -169,8 +181,9 @@ def test_a_contact_is_shared_by_who_agrees_with_it_and_never_written_to(tmp_path
 
         await home.live(lambda _service: asyncio.ensure_future(meanwhile()))
 
-    _, told, wrong = play(tmp_path, story)
+    home, told, wrong = play(tmp_path, story)
     assert not wrong, "\n".join(wrong)
+    assert proposals(home) == (["push.duplicate"], [])  # a contact is no lead's record, so it is none to be bound
     assert contacts[0] == contacts[1]
     assert told.done == {"m-1": 1}
     assert told.refused == {"m-2": "CONTACT_DIFFERS"}

@@ -76,7 +76,7 @@ async def in_the_way(home: World) -> str:
     revise(home, "L-1", "m-2", "2")
     revise(home, "L-1", "m-3", "3")
     await live(home)
-    assert await letters(home) == ["push.duplicate"]
+    assert await letters(home) == ["push.match-proposed"]
     return record
 
 
@@ -86,12 +86,12 @@ def test_a_parked_command_goes_on_before_its_leads_later_ones(tmp_path: Path, ru
 
     async def story(home: World) -> View:
         home.portal.person.delete(await in_the_way(home))
-        assert await again(home, dry=True) == [(What.AGAIN, "CONFLICT")]
-        assert await letters(home) == ["push.duplicate"]
+        assert await again(home, dry=True) == [(What.AGAIN, "match-proposed")]
+        assert await letters(home) == ["push.match-proposed"]
 
         async def later() -> None:
             await home.clock.sleep(100 if running else 0)
-            assert await again(home) == [(What.AGAIN, "CONFLICT")]
+            assert await again(home) == [(What.AGAIN, "match-proposed")]
 
         if not running:
             await later()
@@ -116,7 +116,7 @@ def test_what_is_not_mended_comes_back_as_a_letter_once(tmp_path: Path) -> None:
         await in_the_way(home)
         await again(home)
         told = await live(home)
-        assert await letters(home) == ["push.duplicate"]
+        assert await letters(home) == ["push.match-proposed"]
         (counts,) = await home.look(lambda ledger: ledger.command_counts())
         assert counts.parked == 1
         return told

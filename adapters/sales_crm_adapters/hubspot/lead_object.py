@@ -151,7 +151,8 @@ class LeadWriter:
     # --- known leads --------------------------------------------------------------------------------------------------
 
     def _update(self, writes: Sequence[Write], outcomes: dict[str, Outcome]) -> Talk[dict[str, Outcome]]:
-        parts = {write.trace: split(write.fields) for write in writes}
+        ours = {write.trace: {self._key: write.key} if write.claim else {} for write in writes}
+        parts = {write.trace: split({**write.fields, **ours[write.trace]}) for write in writes}
         contacts = yield from self._update_contacts([write for write in writes if parts[write.trace][1]], parts)
         leads: list[Write] = []
         for write in writes:
@@ -261,7 +262,9 @@ def _agreeing(writes: Sequence[Write], holders: Mapping[str, Shown]) -> dict[str
         shown = holder.row.properties
         others = tuple(CONTACT_PREFIX + name for name, text in wanted.items() if (shown.get(name) or "") != text)
         told[write.trace] = (
-            Rejected(category=Category.DUPLICATE, code="CONTACT_DIFFERS", fields=others, other_id=holder.row.id)
+            Rejected(
+                category=Category.DUPLICATE, code="CONTACT_DIFFERS", fields=others, other_id=holder.row.id, part=True
+            )
             if others
             else holder
         )

@@ -79,7 +79,7 @@ class ContactWriter:
             (verb, inputs)
             for verb, inputs in (
                 ("upsert", [self._create(write) for write in creates]),
-                ("update", [Input(write.trace, write.crm_id, write.fields) for write in updates]),
+                ("update", [self._update(write) for write in updates]),
             )
             if inputs
         ]
@@ -109,6 +109,10 @@ class ContactWriter:
 
     def _create(self, write: Write) -> Input:
         return Input(write.trace, write.key, {**write.fields, self._key: write.key}, by=self._key)
+
+    def _update(self, write: Write) -> Input:
+        ours = {self._key: write.key} if write.claim else {}
+        return Input(write.trace, write.crm_id, {**write.fields, **ours})
 
     def _accepted(self, shown: Shown, *, adopted: bool = False) -> Accepted:
         record = self._reader.record(shown.data, partial=True)

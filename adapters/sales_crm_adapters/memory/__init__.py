@@ -246,7 +246,7 @@ class Memory:
         """A create puts a record under our key, so a repeat meets the same record; an update is tied to the version we know."""
         calls: list[HttpCall] = []
         for write in batch:
-            body = encode({"values": write.fields})
+            body = encode({"values": write.fields, **({"key": write.key} if write.claim else {})})
             if write.crm_id:
                 path = f"{self._path}/{quote(write.crm_id, safe='')}"
                 tied = (("if-match", write.version),) if write.version else ()

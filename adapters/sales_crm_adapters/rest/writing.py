@@ -117,7 +117,7 @@ class Writer:
         given |= {
             "names": records.names,
             "key": write.key,
-            "fields": records.values(write, with_key=not write.crm_id, without=without),
+            "fields": records.values(write, with_key=not write.crm_id or write.claim, without=without),
             "operation": write.operation.value,
             "trace": write.trace,
         }
@@ -143,7 +143,7 @@ class Writer:
         deed = self.deed(write)
         if deed is None:
             return (yield from self._plain(write))
-        rest = [name for name in write.fields if name not in deed.takes]
+        rest = write.claim or any(name not in deed.takes for name in write.fields)
         if deed.first and write.crm_id:
             outcome = yield from self._further(deed, write)
             if not isinstance(outcome, Accepted) or not rest:

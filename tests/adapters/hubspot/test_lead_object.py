@@ -81,7 +81,7 @@ def test_a_contact_that_does_not_agree_is_named_and_left_alone(phone: str) -> No
     before = world.portal.truth().live["contacts"][there]
     (outcome,) = push(world, world.write(1))
     assert outcome == Rejected(
-        category=Category.DUPLICATE, code="CONTACT_DIFFERS", fields=("contact.phone",), other_id=there
+        category=Category.DUPLICATE, code="CONTACT_DIFFERS", fields=("contact.phone",), other_id=there, part=True
     )
     assert world.portal.truth().live["contacts"] == {there: before}
     assert world.count() == 0
