@@ -11,11 +11,11 @@ import msgspec
 from sales_crm_bridge import tracing
 from sales_crm_bridge.contract import decode_command, is_usable_id
 from sales_crm_bridge.errors import ContractError
-from sales_crm_bridge.model import Category, LeadState, Operation
+from sales_crm_bridge.model import Category, LeadState, Operation, Write
 from sales_crm_bridge.policy import booking, commands
 from sales_crm_bridge.policy.booking import Conflict
 from sales_crm_bridge.policy.commands import Done, Next, Refuse, Retry, Settle
-from sales_crm_bridge.state import Command, CommandChange, CommandState, Commit, DeadLetter
+from sales_crm_bridge.state import Command, CommandChange, CommandState, Commit, DeadLetter, MatchState
 from sales_crm_bridge.tasks import one_turn
 
 if TYPE_CHECKING:
@@ -55,6 +55,32 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     binding: Binding | None
     span: Open
     conflicts: tuple[Conflict, ...] = ()
+
+    @property
+    def crm_id(self) -> str:
+        """The record that the lead is bound to; "" there is none."""
+        return self.binding.crm_id if self.binding is not None else ""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the answer must show the whole lead: Sales knows nothing of the record, also where it was there before."""
+        return not self.crm_id or self.command.matched == MatchState.BOUND
+
+    def counted(self) -> Job:
+        """The same as it is sent now, with one try more."""
+        sent = msgspec.structs.replace(self.command, attempt=self.command.attempt + 1, state=CommandState.SENDING)
+        return msgspec.structs.replace(self, command=sent)
+
+    def write(self) -> Write:
+        """What the adapter is to write."""
+        return Write(
+            trace=f"{self.command.message_id}.{self.command.attempt}",
+            operation=self.command.operation,
+            key=self.command.lead_id,
+            fields=self.wire,
+            crm_id=self.crm_id,
+            version=self.binding.version if self.binding is not None else "",
+        )
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

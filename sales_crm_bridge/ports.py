@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sales_crm_bridge.model import Call, Effect, HttpReply, Reply
+from sales_crm_bridge.review import Review
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
         Credentials,
         Feed,
         Hook,
-        LeadState,
         Notice,
         Outcome,
         Page,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
         Answer,
         Binding,
         Census,
-        ClosedLetter,
-        Closing,
         Command,
         CommandCounts,
         Commit,
@@ -266,7 +264,7 @@ class SpanSink(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class Ledger(Review, Protocol):
     """All state there is. Each method is one transaction: taken whole or not at all, safe to repeat after a crash.
 
     A method that carries a ``Fence`` raises ``LeaseLost``, and writes nothing, when the epoch is past; a lease that is over but
@@ -384,10 +382,6 @@ class Ledger(Protocol):
         """LIVE bindings made before sweep ``sweep`` that it has not seen, by crm_id, after ``after``."""
         ...
 
-    async def bindings_bound(self, conn: int, after: str, limit: int) -> list[tuple[str, str, LeadState]]:
-        """The next ``limit`` leads after ``after`` that have a record: lead id, record id, state; by lead id."""
-        ...
-
     async def commands_ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:
         """The oldest open command of each lead that may be tried now (PENDING or UNKNOWN, not before its time), by seq.
 
@@ -491,56 +485,6 @@ class Ledger(Protocol):
 
     async def gaps_untold(self, conn: int) -> list[Gap]:
         """Gaps of a connection that were opened or closed while no fact says so yet, oldest first."""
-        ...
-
-    async def gaps_closed(self, limit: int) -> list[Gap]:
-        """The gaps that were closed last, the newest first."""
-        ...
-
-    async def gap_close(self, name: str, who: str, why: str, now_us: int) -> bool:
-        """Close an open gap; False if there is none of that id. The holder of its account tells of it."""
-        ...
-
-    async def dead_letters(self, tenant: str, limit: int, *, code: str = "", after: int = 0) -> list[DeadLetter]:
-        """The oldest dead letters with an id above ``after`` (``tenant``, ``code`` "": of all)."""
-        ...
-
-    async def dead_letters_named(self, ids: Sequence[int]) -> list[DeadLetter]:
-        """Those of these that are still there, by id."""
-        ...
-
-    async def dead_letters_from(self, sources: Sequence[str]) -> list[DeadLetter]:
-        """Those that came from these sources and are still there, by id."""
-        ...
-
-    async def dead_letters_last(self) -> int:
-        """The id of the newest dead letter; 0: there is none."""
-        ...
-
-    async def dead_letters_closed(self, limit: int) -> list[ClosedLetter]:
-        """What became of the letters that were closed last, the newest first."""
-        ...
-
-    async def dead_letters_close(self, closing: Closing) -> list[int]:
-        """Close those letters that are still there, in one transaction with what becomes of what they keep; gives their ids.
-
-        Raises ``TenancyMoved``, and nothing is done, if other tenants are in force than those by which its intents were judged.
-        """
-        ...
-
-    async def commands_parked(self, seqs: Sequence[int]) -> list[Command]:
-        """Those of these commands that are parked, by number."""
-        ...
-
-    async def matches(self, tenant: str, limit: int, *, after: int = 0, decided: bool = False) -> list[Match]:
-        """The oldest matches with an id above ``after`` that wait for a person (``tenant`` "": of all).
-
-        ``decided``: instead those that wait no more, the ones first that were decided or withdrawn last.
-        """
-        ...
-
-    async def matches_named(self, ids: Sequence[int]) -> list[Match]:
-        """Those of these that there are, by id. They are decided by ``dead_letters_close`` of the letters of their commands."""
         ...
 
     async def matches_of(self, conn: int, lead_ids: Sequence[str]) -> list[Match]:

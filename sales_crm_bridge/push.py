@@ -20,13 +20,12 @@ from sales_crm_bridge.model import (
     Ref,
     Rejected,
     Unknown,
-    Write,
     chunks,
 )
 from sales_crm_bridge.policy import booking, commands
 from sales_crm_bridge.policy.blame import Blame, grouped
 from sales_crm_bridge.policy.commands import Done, LookUp, Next, ReadBack, Refuse, Retry, Send, Settle
-from sales_crm_bridge.state import Command, CommandState, Commit, MatchState
+from sales_crm_bridge.state import Command, CommandState, Commit
 from sales_crm_bridge.tasks import one_turn, together
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ class Pusher:
             if jobs:
                 await desk.ledger.sending(desk.fence, desk.conn, [job.command.seq for job in jobs])
                 desk.books.begin(job.command.lead_id for job in jobs)
-        marked = {job.command.seq: _counted(job) for job in jobs}
+        marked = {job.command.seq: job.counted() for job in jobs}
         writes = [[marked[one.seq] for one in batch if one.seq in marked] for batch in batches]
         calls: list[Call] = [partial(self._write, part) for part in writes if part]
         calls += [partial(self._look_up, part) for part in chunks(lookups, desk.push.batch)]
@@ -236,9 +235,7 @@ class Pusher:
         desk = self._desk
         self._blame.sent([job.command.seq for job in jobs])
         try:
-            outcomes: Sequence[Outcome] = await self._converse(
-                desk.adapter.push([_write_of(job) for job in jobs]), jobs
-            )
+            outcomes: Sequence[Outcome] = await self._converse(desk.adapter.push([job.write() for job in jobs]), jobs)
         except CrmUnavailable as fault:
             # The talk met a reading call that found no answer; what it had written before that nobody knows.
             outcomes = [Unknown(reason=fault.code)] * len(jobs)
@@ -287,7 +284,7 @@ class Pusher:
             for job, step in steps
             if isinstance(step, Done)
             and (
-                not booking.covers(desk.mapping, job.wire, step.accepted.record, new=_is_new(job))
+                not booking.covers(desk.mapping, job.wire, step.accepted.record, new=job.is_new)
                 or self._keeps_key(job, step.accepted.record) is False
             )
         }
@@ -324,7 +321,7 @@ class Pusher:
 
     def _keeps_key(self, job: Job, record: Record | None) -> bool | None:
         """Whether the record that was made for a job shows our key; None: it was not made now, or shows no key in any case."""
-        if _id(job) or record is None or record.state is not LeadState.LIVE:
+        if job.crm_id or record is None or record.state is not LeadState.LIVE:
             return None
         if not self._desk.adapter.capabilities.read_by_key:
             return None
@@ -361,7 +358,7 @@ class Pusher:
         desk.books.begin(command.lead_id for command in batch)
         bindings = await desk.ledger.bindings_by_lead(desk.conn, [command.lead_id for command in batch])
         pairs = [self._clerk.job(command, bindings.get(command.lead_id)) for command in batch]
-        refs = [Ref(id=_id(job)) if _id(job) else Ref(key=job.command.lead_id) for job, _ in pairs]
+        refs = [Ref(id=job.crm_id) if job.crm_id else Ref(key=job.command.lead_id) for job, _ in pairs]
         began_us = desk.clock.now_us()
         try:
             records = await self._converse(desk.adapter.read(refs), [job for job, _ in pairs])
@@ -412,31 +409,5 @@ def retry_at_us(fault: CrmUnavailable | ConnectionStopped) -> int:
     return fault.retry_at_us if isinstance(fault, CrmUnavailable) else 0
 
 
-def _id(job: Job) -> str:
-    return job.binding.crm_id if job.binding is not None else ""
-
-
-def _is_new(job: Job) -> bool:
-    """Whether the answer must show the whole lead: Sales knows nothing of the record, also where it was there before."""
-    return not _id(job) or job.command.matched == MatchState.BOUND
-
-
 def _gone(key: str) -> Record:
     return Record(id="", version="", modified_us=0, fields={}, state=LeadState.GONE, key=key)
-
-
-def _counted(job: Job) -> Job:
-    command = msgspec.structs.replace(job.command, attempt=job.command.attempt + 1, state=CommandState.SENDING)
-    return msgspec.structs.replace(job, command=command)
-
-
-def _write_of(job: Job) -> Write:
-    return Write(
-        trace=f"{job.command.message_id}.{job.command.attempt}",
-        operation=job.command.operation,
-        key=job.command.lead_id,
-        fields=job.wire,
-        crm_id=_id(job),
-        version=job.binding.version if job.binding is not None else "",
-        claim=job.command.matched == MatchState.BOUND,
-    )
