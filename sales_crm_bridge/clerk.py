@@ -80,6 +80,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             fields=self.wire,
             crm_id=self.crm_id,
             version=self.binding.version if self.binding is not None else "",
+            claim=self.command.matched == MatchState.BOUND,
         )
 
 
