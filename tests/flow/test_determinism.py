@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sales_crm_bridge import contract, push
+from sales_crm_bridge import contract
 from sales_crm_bridge.clerk import Job
 from sales_crm_bridge.facts import Scribe
 from sales_crm_bridge.model import Write
@@ -64,7 +64,7 @@ def test_one_seed_gives_one_trace_and_the_same_facts(tmp_path: Path) -> None:
     [
         (SeededDice, "name", lambda _: any_name, "leases_renew …"),
         (Scribe, "_page", any_cause, "commit …"),
-        (push, "_write_of", any_phone, "POST https://crm.example/crm/v3/objects/contacts/batch/upsert …"),
+        (Job, "write", any_phone, "POST https://crm.example/crm/v3/objects/contacts/batch/upsert …"),
     ],
 )
 def test_planted_chance_shows_in_the_trace(
