@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 class PushRules:
     """A tenant's push settings. ``refuse_behind``: a later command of a parked lead is refused, else it waits.
 
+    ``follow_merged``: a command of a merged lead goes on as one of its survivor's, else it is refused.
     ``conflict_rule``: Sales field → ``domain``, ``crm``, ``newest`` or ``hold``.
     """
 
     batch: int
     in_flight: int
     refuse_behind: bool
+    follow_merged: bool
     patience: Patience
     conflict_rule: Callable[[str], str]
 

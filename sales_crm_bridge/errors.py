@@ -128,6 +128,11 @@ class QuotaExhausted(CrmUnavailable):
     """The day's budget at the CRM is used up; ``retry_at_us`` is when it is filled again."""
 
 
+def retry_at_us(fault: RuntimeFault) -> int:
+    """When the CRM asked to be tried again; 0: it did not say."""
+    return fault.retry_at_us if isinstance(fault, CrmUnavailable) else 0
+
+
 class ConnectionStopped(RuntimeFault):
     """Rights, consent or account are wrong: no retry helps until a person has acted."""
 

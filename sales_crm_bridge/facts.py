@@ -154,6 +154,7 @@ class Scribe:
             attempts=max(1, command.attempt),
             adopted=accepted.adopted or bool(command.matched),
             written_fields=written,
+            asked_lead_id=_asked(command, asked),
         )
         if self._mapping.reads <= record.fields.keys():
             lead, _ = self._mapping.lead(record.fields, command.lead_id)
@@ -184,6 +185,8 @@ class Scribe:
             dead_letter_id=dead_letter,
             successors=_successors(step.successors),
             other_record_id=step.other,
+            other_lead_id=step.other_lead,
+            asked_lead_id=_asked(command, asked),
         )
         if bound.crm_id:
             failed.external.MergeFrom(self._external_id(bound.crm_id, bound.version, bound.modified_us))
@@ -337,6 +340,11 @@ class Scribe:
 
 def _row(publication: Publication, now_us: int) -> OutboxRow:
     return OutboxRow(message_id=publication.message_id, fact=publication.value, created_us=now_us)
+
+
+def _asked(command: Command, asked: LeadCommand | None) -> str:
+    """The lead that the intent is about, where it has become another one's; "" it has not."""
+    return asked.lead_id if asked is not None and asked.lead_id != command.lead_id else ""
 
 
 def _successors(pairs: Sequence[tuple[str, str]]) -> list[contract.CrmSuccessor]:

@@ -9,7 +9,7 @@ from sales_crm_bridge.model import Call, Effect, HttpReply, Reply
 from sales_crm_bridge.review import Review
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from sales_crm_bridge.model import (
         Account,
@@ -415,6 +415,10 @@ class Ledger(Review, Protocol):
 
     async def sending(self, fence: Fence, conn: int, seqs: Sequence[int]) -> None:
         """Mark commands SENDING with this epoch and count the attempt: the step before a writing call."""
+        ...
+
+    async def carry(self, fence: Fence, conn: int, survivors: Mapping[str, str]) -> None:
+        """Make the pending commands of merged leads (lead id → survivor's) the survivors' own, each by age; creates stay."""
         ...
 
     async def orphans(self, fence: Fence, conn: int, not_before_us: int) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 import msgspec
 
 from sales_crm_bridge.clerk import Clerk, Job, Verdict
-from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
+from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable, retry_at_us
+from sales_crm_bridge.following import Follower
 from sales_crm_bridge.matching import Matcher
 from sales_crm_bridge.model import (
     Accepted,
@@ -53,6 +54,7 @@ class Pusher:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._clerk = Clerk(desk)
+        self._follower = Follower(desk)
         self._matcher = Matcher(desk, self._converse)
         self._answered_us = 0
         self._blame = Blame()
@@ -84,6 +86,7 @@ class Pusher:
         )
         if not ready:
             return False
+        self._follower.begin()
         await desk.room()
         began_us = desk.clock.now_us()
         unknown = [command for command in ready if command.state is CommandState.UNKNOWN]
@@ -149,12 +152,17 @@ class Pusher:
         desk = self._desk
         reviewed = await self._matcher.decided(batch)
         bindings = await desk.ledger.bindings_by_lead(desk.conn, [command.lead_id for command in batch])
+        merged = await self._follower.sort(batch, bindings)
         jobs: list[Job] = []
         lookups: list[Job] = []
         accepted: list[tuple[Job, Match]] = []
         verdicts: list[Verdict] = []
         for command in batch:
+            end = merged.get(command.seq)
+            if command.seq in merged and end is None:
+                continue  # it is its survivor's now
             job, problem = self._clerk.job(command, bindings.get(command.lead_id))
+            problem = end or problem
             match = reviewed.get(command.seq)
             problem = (commands.review(match) if match is not None else None) or problem
             if match is not None and problem is None:
@@ -246,8 +254,8 @@ class Pusher:
         if len(outcomes) != len(jobs):
             outcomes = [Unknown(reason="answer-mismatch")] * len(jobs)
         pairs = list(zip(jobs, outcomes, strict=True))
-        split = [job for job, outcome in pairs if _is_bisect(outcome)]
-        rest = [(job, outcome) for job, outcome in pairs if not _is_bisect(outcome)]
+        split = [job for job, outcome in pairs if commands.is_bisect(outcome)]
+        rest = [(job, outcome) for job, outcome in pairs if not commands.is_bisect(outcome)]
         if len(split) == 1:
             rest.append((split[0], Rejected(category=Category.VALIDATION, code="rejected-alone")))
             split = []
@@ -265,7 +273,7 @@ class Pusher:
         if any(isinstance(outcome, Accepted) for _, outcome in results):
             self._blame.took_effect()
         steps = [(job, commands.after(job.command, outcome, patience, answered_us)) for job, outcome in results]
-        steps = await self._matcher.propose(steps, answered_us)
+        steps = await self._follower.heed(await self._matcher.propose(steps, answered_us), answered_us)
         await self._finish(await self._complete(steps, answered_us), answered_us)
 
     async def _finish(self, steps: Sequence[tuple[Job, Next]], answered_us: int) -> None:
@@ -380,7 +388,7 @@ class Pusher:
                 (job, self._evidence(job, problem, record))
                 for (job, problem), record in zip(pairs, records, strict=True)
             ]
-        await self._finish(steps, began_us)
+        await self._finish(await self._follower.heed(steps, began_us), began_us)
 
     def _evidence(self, job: Job, problem: Refuse | None, record: Record) -> Next:
         """What a read-back proves; a command that can no longer be said in the CRM's words cannot be proven, and is parked."""
@@ -398,15 +406,6 @@ class Pusher:
         if not isinstance(step, Retry):
             return step
         return commands.weigh(step, self._blame.failed(job.command.seq), patience)
-
-
-def _is_bisect(outcome: Outcome) -> bool:
-    return isinstance(outcome, Deferred) and outcome.reason == "bisect"
-
-
-def retry_at_us(fault: CrmUnavailable | ConnectionStopped) -> int:
-    """When the CRM asked to be tried again; 0: it did not say."""
-    return fault.retry_at_us if isinstance(fault, CrmUnavailable) else 0
 
 
 def _gone(key: str) -> Record:

@@ -221,6 +221,7 @@ class Crew:
                 batch=min(tenant.push.batch, adapter.capabilities.batch_max),
                 in_flight=connection.limits.in_flight,
                 refuse_behind=tenant.push.refuse_behind,
+                follow_merged=tenant.push.follow_merged,
                 patience=patience_of(tenant, settings),
                 conflict_rule=tenant.conflicts.rule,
             ),

@@ -16,7 +16,7 @@ from sales_crm_bridge.model import Operation
 from sales_crm_bridge.state import Command, CommandCounts, CommandState, Known, bell_commands
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sales_crm_bridge.ledger.steps import Rows, Work
     from sales_crm_bridge.state import Fence, Intake, TenantRow
@@ -77,15 +77,28 @@ CROWN_NEXT = """
         ))
     ) AS w WHERE commands.seq = w.seq AND commands.head <> w.head
 """
-UNSEAT = """
+_UNSEAT = """
     UPDATE commands SET head = 0 WHERE seq IN (
         SELECT h.seq FROM commands c JOIN commands h ON h.conn = c.conn AND h.lead_id = c.lead_id AND h.head > 0
-        WHERE c.seq {in} AND EXISTS (
+        WHERE c.seq {{in}}{which} AND EXISTS (
             SELECT 1 FROM commands o
             WHERE o.conn = h.conn AND o.lead_id = h.lead_id AND o.open = 1 AND o.head = 0 AND o.seq < h.seq
         )
     )
 """
+UNSEAT = _UNSEAT.format(which="")
+UNSEAT_UNSENT = _UNSEAT.format(which=" AND h.state = 'pending'")
+# The heads of merged leads and what is behind them, each along its own index. What was sent has its outcome first.
+_CARRIED = """
+    UPDATE commands SET lead_id = r.survivor, head = 0 FROM {{rows}}
+    WHERE commands.conn = r.conn AND commands.lead_id = r.lead_id AND {which}
+        AND commands.state = 'pending' AND commands.operation <> 'create'
+    RETURNING commands.seq
+"""
+CARRY_HEADS = _CARRIED.format(which="commands.head > 0")
+CARRY_REST = _CARRIED.format(which="commands.open = 1 AND commands.head = 0")
+LEFT = "SELECT seq FROM commands WHERE conn = ? AND lead_id {in} AND open = 1 AND head = 0"
+CARRIAGE = Columns("conn int, lead_id text, survivor text")
 
 # Two arms for each mark: what was never put off, oldest first, and what is due again. Each is a walk along one index that ends
 # after ``limit`` rows, however long the queue is.
@@ -255,6 +268,24 @@ def sending(fence: Fence, conn: int, seqs: Sequence[int]) -> Step[None]:
     missing = sorted(set(seqs).difference(seq for (seq,) in marked))
     if missing:
         raise Bug("bug.not-a-head", f"commands {missing[:5]} are not the oldest open ones of their leads")
+
+
+def carry(fence: Fence, conn: int, survivors: Mapping[str, str]) -> Step[None]:
+    """Give the pending commands of merged leads to their survivors, each in its place by age among theirs; creates stay.
+
+    The head of a lead that is being sent stays the head until it has its outcome, whatever comes before it by age.
+    """
+    rows = [(conn, lead_id, survivor) for lead_id, survivor in sorted(survivors.items())]
+    fenced, _, heads, rest, left = yield (
+        leases.check(fence),
+        lock([conn]),
+        Many(CARRY_HEADS, CARRIAGE, rows, returning=True),
+        Many(CARRY_REST, CARRIAGE, rows, returning=True),
+        Ask(LEFT, (conn, Set("text", [lead_id for _, lead_id, _ in rows]))),
+    )
+    leases.proven(fence, fenced)
+    seqs = Set("int", [seq for (seq,) in (*heads, *rest, *left)])
+    yield (Ask(UNSEAT_UNSENT, (seqs,)), Ask(CROWN_NEXT, (seqs,)))
 
 
 def orphans(fence: Fence, conn: int, not_before_us: int) -> Step[list[str]]:

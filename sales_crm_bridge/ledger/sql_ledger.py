@@ -22,7 +22,7 @@ from sales_crm_bridge.ledger import (
 from sales_crm_bridge.ledger.steps import Collision, Ring, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sales_crm_bridge.ledger.steps import Driver
     from sales_crm_bridge.model import LeadState, TopicPartition
@@ -179,6 +179,10 @@ class SqlLedger:
     async def sending(self, fence: Fence, conn: int, seqs: Sequence[int]) -> None:
         """See ``ports.Ledger``. Raises ``Bug`` for a command that is not the oldest open one of its lead."""
         await self._driver.run(commands.sending, fence, conn, seqs)
+
+    async def carry(self, fence: Fence, conn: int, survivors: Mapping[str, str]) -> None:
+        """See ``ports.Ledger``."""
+        await self._driver.run(commands.carry, fence, conn, survivors)
 
     async def orphans(self, fence: Fence, conn: int, not_before_us: int) -> list[str]:
         """See ``ports.Ledger``."""

@@ -826,6 +826,7 @@ class CrmLeadPushed(_message.Message):
     ADOPTED_FIELD_NUMBER: _builtins.int
     WRITTEN_FIELDS_FIELD_NUMBER: _builtins.int
     LEAD_FIELD_NUMBER: _builtins.int
+    ASKED_LEAD_ID_FIELD_NUMBER: _builtins.int
     operation: Global___CrmOperation.ValueType
     """What was asked for."""
     intent_message_id: _builtins.str
@@ -836,6 +837,8 @@ class CrmLeadPushed(_message.Message):
     """True if a create found the lead's record there already and took it: it has the bridge's own key, or a person said that it is
     this lead's.
     """
+    asked_lead_id: _builtins.str
+    """The lead that was asked for, if it was merged into this one since and its commands follow; else empty."""
     @_builtins.property
     def external(self) -> Global___ExternalRef:
         """The record and its version after the write."""
@@ -863,10 +866,11 @@ class CrmLeadPushed(_message.Message):
         adopted: _builtins.bool = ...,
         written_fields: _abc.Iterable[_builtins.str] | None = ...,
         lead: _opportunity_pb2.Lead | None = ...,
+        asked_lead_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "external", b"external", "lead", b"lead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "attempts", b"attempts", "completed_at", b"completed_at", "external", b"external", "intent_message_id", b"intent_message_id", "lead", b"lead", "operation", b"operation", "written_fields", b"written_fields"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted", "asked_lead_id", b"asked_lead_id", "attempts", b"attempts", "completed_at", b"completed_at", "external", b"external", "intent_message_id", b"intent_message_id", "lead", b"lead", "operation", b"operation", "written_fields", b"written_fields"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -890,6 +894,8 @@ class CrmLeadPushFailed(_message.Message):
     FAILED_AT_FIELD_NUMBER: _builtins.int
     SUCCESSORS_FIELD_NUMBER: _builtins.int
     OTHER_RECORD_ID_FIELD_NUMBER: _builtins.int
+    OTHER_LEAD_ID_FIELD_NUMBER: _builtins.int
+    ASKED_LEAD_ID_FIELD_NUMBER: _builtins.int
     operation: Global___CrmOperation.ValueType
     """What was asked for."""
     intent_message_id: _builtins.str
@@ -906,6 +912,10 @@ class CrmLeadPushFailed(_message.Message):
     """The dead letter that keeps the intent for that person; empty if there is none."""
     other_record_id: _builtins.str
     """The record that is in the way, or the survivor of a merge; empty if there is none."""
+    other_lead_id: _builtins.str
+    """The lead of that record, where the bridge knows it: the survivor of a merge."""
+    asked_lead_id: _builtins.str
+    """The lead that was asked for, if it was merged into this one since and its commands follow; else empty."""
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The names of the fields at fault: the lead's, or the CRM's own where the mapping has none."""
@@ -937,10 +947,12 @@ class CrmLeadPushFailed(_message.Message):
         failed_at: _timestamp_pb2.Timestamp | None = ...,
         successors: _abc.Iterable[Global___CrmSuccessor] | None = ...,
         other_record_id: _builtins.str = ...,
+        other_lead_id: _builtins.str = ...,
+        asked_lead_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["external", b"external", "failed_at", b"failed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "category", b"category", "crm_code", b"crm_code", "dead_letter_id", b"dead_letter_id", "external", b"external", "failed_at", b"failed_at", "fields", b"fields", "intent_message_id", b"intent_message_id", "needs_person", b"needs_person", "operation", b"operation", "other_record_id", b"other_record_id", "successors", b"successors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_lead_id", b"asked_lead_id", "attempts", b"attempts", "category", b"category", "crm_code", b"crm_code", "dead_letter_id", b"dead_letter_id", "external", b"external", "failed_at", b"failed_at", "fields", b"fields", "intent_message_id", b"intent_message_id", "needs_person", b"needs_person", "operation", b"operation", "other_lead_id", b"other_lead_id", "other_record_id", b"other_record_id", "successors", b"successors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,6 +88,7 @@ class ReadBack(msgspec.Struct, frozen=True):
 class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     """It will not take effect, and why; ``other``, ``part`` and ``successors`` as in ``model.Rejected``.
 
+    ``other_lead``: the lead of the record ``other``, where it is known: the survivor of a merge.
     ``match``: the one that is proposed with it, so that a person decides. ``decided``: a person has decided already.
     """
 
@@ -95,6 +96,7 @@ class Refuse(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     fields: tuple[str, ...] = ()
     other: str = ""
+    other_lead: str = ""
     part: bool = False
     successors: tuple[tuple[str, str], ...] = ()
     match: Match | None = None
@@ -271,6 +273,11 @@ def _shown(command: Command, evidence: Evidence, patience: Patience, now_us: int
             return again
         case _:
             assert_never(record.state)
+
+
+def is_bisect(outcome: Outcome) -> bool:
+    """Whether the CRM has rejected a batch whole, so that this write is not the one at fault for certain."""
+    return isinstance(outcome, Deferred) and outcome.reason == "bisect"
 
 
 def weigh(again: Retry, failures: int, patience: Patience) -> Retry | Refuse:

@@ -242,7 +242,7 @@ class _Page:
     def see_known(self, sighting: Sighting, binding: Binding) -> None:
         record, eyes = sighting.record, self.eyes
         moved = binding.crm_id not in ("", record.id)
-        back = binding.state in (LeadState.ARCHIVED, LeadState.GONE, LeadState.CONVERTED)
+        back = binding.state in (LeadState.ARCHIVED, LeadState.GONE, LeadState.MERGED, LeadState.CONVERTED)
         if not moved and not back and self.is_old(record, binding):
             self.stale += 1
             self.keep(msgspec.structs.replace(binding, sweep=max(binding.sweep, self.sweep)))

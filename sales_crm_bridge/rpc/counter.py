@@ -17,7 +17,7 @@ from sales_crm_bridge import contract, gate
 from sales_crm_bridge.admission import admit, serves
 from sales_crm_bridge.contract import CommandRequest, CommandResponse, GetLeadRequest, GetLeadResponse, Intent, Method
 from sales_crm_bridge.errors import BridgeError, EnvironmentFault, LedgerBusy, TenancyMoved
-from sales_crm_bridge.model import Owner
+from sales_crm_bridge.model import LeadState, Owner
 from sales_crm_bridge.rpc.again import AGAIN_S, needs_a_person, open_us, wait_s
 from sales_crm_bridge.rpc.statuses import Refused, abort, refused_for
 from sales_crm_bridge.state import CommandState
@@ -202,7 +202,7 @@ class Counter:
                 self._observer.intents("passed_over", 1, new.reason)
                 raise _not_ours(new)
             self._observer.intents("repeated", 1)
-            return self._told(method, intent, known)
+            return await self._told(method, intent, known)
         self._observer.intents("taken" if new else "repeated", 1)
         if new:
             log.info(
@@ -219,7 +219,7 @@ class Counter:
             return contract.command_answer(method, intent.message_id, CommandState.PENDING.value, "")
         known = await self._ledger.known(intent.tenant_id, intent.message_id)
         assert known is not None  # it was not new
-        return self._told(method, intent, known)
+        return await self._told(method, intent, known)
 
     async def _book(self, intent: Intent) -> bool | gate.NotOurs:
         """Whether it was new, once it is booked, or why it is not ours: by what is in force when the ledger is asked."""
@@ -242,14 +242,12 @@ class Counter:
         await self._renew()
         return False
 
-    def _told(self, method: Method, intent: Intent, known: Known) -> CommandResponse:
+    async def _told(self, method: Method, intent: Intent, known: Known) -> CommandResponse:
         """Where a command stands that was taken before. Raises ``Refused`` when the key is another command's."""
         command = known.command
         if command is None:
             return contract.command_answer(method, intent.message_id, "forgotten", "")
-        if (command.operation, command.lead_id) != (intent.operation, intent.aggregate_id) or _other_words(
-            command, intent
-        ):
+        if command.operation is not intent.operation or await self._is_another(command, intent):
             raise Refused(
                 grpc.StatusCode.ALREADY_EXISTS,
                 "rpc.key-reused",
@@ -258,6 +256,18 @@ class Counter:
             )
         reason = command.reason if command.state in _REASONED else ""
         return contract.command_answer(method, intent.message_id, command.state.value, reason)
+
+    async def _is_another(self, command: Command, intent: Intent) -> bool:
+        """Whether the command wants something else than the intent; of a finished one nobody knows any more (rule 15).
+
+        That of a merged lead may be its survivor's by now (``push.after_merge``): its words name the lead that it was for.
+        """
+        if command.payload:
+            return not contract.decode_command(command.payload).asks_the_same(contract.decode_command(intent.value))
+        if command.lead_id == intent.aggregate_id:
+            return False
+        bound = await self._ledger.bindings_by_lead(command.conn, [intent.aggregate_id])
+        return intent.aggregate_id not in bound or bound[intent.aggregate_id].state is not LeadState.MERGED
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
@@ -329,13 +339,6 @@ def _connection(standing: Standing | None) -> Mapping[str, str]:
     if standing is None:
         return {}
     return {"connection_state": standing.row.state, "connection_code": standing.row.code}
-
-
-def _other_words(command: Command, intent: Intent) -> bool:
-    """Whether the command wants something else than the intent; of a finished one nobody knows any more (rule 15)."""
-    if not command.payload:
-        return False
-    return not contract.decode_command(command.payload).asks_the_same(contract.decode_command(intent.value))
 
 
 def _need_a_lead_method(method: Method) -> None:

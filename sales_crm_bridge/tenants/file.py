@@ -236,6 +236,8 @@ class PushPart(Exact):
     """Tries of one command that fail while others take effect, before a person is asked; without it, the deployment's."""
     after_parked: Literal["wait", "refuse"] = "wait"
     """What becomes of later commands of a lead that waits for a person."""
+    after_merge: Literal["refuse", "follow"] = "refuse"
+    """What becomes of commands of a lead that was merged into another one: refused, or carried out on the survivor's record."""
 
 
 class ConflictsPart(Exact):

@@ -367,7 +367,12 @@ def _pull_rules(parsed: TenantFile) -> PullRules:
 
 def _push_rules(parsed: TenantFile) -> PushRules:
     part = parsed.push
-    return PushRules(batch=part.batch, attempts_max=part.attempts_max or 0, refuse_behind=part.after_parked == "refuse")
+    return PushRules(
+        batch=part.batch,
+        attempts_max=part.attempts_max or 0,
+        refuse_behind=part.after_parked == "refuse",
+        follow_merged=part.after_merge == "follow",
+    )
 
 
 def _conflicts(parsed: TenantFile) -> Conflicts:

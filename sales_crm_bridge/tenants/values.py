@@ -96,6 +96,7 @@ class PushRules:
     batch: int
     attempts_max: int
     refuse_behind: bool
+    follow_merged: bool
 
 
 class ConflictRule(enum.StrEnum):

@@ -240,6 +240,42 @@ def test_a_removed_lead_is_told_once_and_may_come_back(state: LeadState) -> None
     assert [draft.version for draft in drafts] == [3, 4]
 
 
+def test_a_merge_that_was_undone_restores_the_lead() -> None:
+    """777 was merged into 512 and is alive again, as a read shows: the same lead, told once as restored."""
+    world = World()
+    world.read(record("512"), record("777", email="eve@x.example"))
+    world.read(record("512", 300, merged_ids=("777",)), asked=2000)
+    back = record("777", 400, email="eve@x.example", name="Eve")
+    drafts = world.read(back, asked=4000).drafts
+    assert [type(draft) for draft in drafts] == [Restored]
+    assert drafts[0].lead_id == "crm-777"
+    held = world.bindings["crm-777"]
+    assert (held.crm_id, held.state, heirs_of(held)) == ("777", LeadState.LIVE, ())
+    assert world.bindings["crm-512"].state is LeadState.LIVE
+    assert world.read(back, asked=5000).drafts == []
+
+
+@pytest.mark.parametrize("loser_first", [True, False])
+@pytest.mark.parametrize("bound", ["both", "loser", "survivor", "neither"])
+def test_a_merge_is_told_once_of_each_lead_in_whichever_order_it_is_seen(bound: str, *, loser_first: bool) -> None:
+    """The loser as a read shows it and the survivor as a page shows it, on two pages, and both again."""
+    world = World()
+    known = {"both": ("512", "777"), "loser": ("777",), "survivor": ("512",), "neither": ()}[bound]
+    if known:
+        world.read(*(record(name, email=f"{name}@x.example") for name in known))
+    survivor = record("512", 300, merged_ids=("777",), email="512@x.example")
+    loser = Record(id="777", version="", modified_us=300, fields={}, state=LeadState.MERGED, into="512")
+    # A read that shows a merge puts the survivor before it, so the ledger knows it by then.
+    pages = [(survivor, loser), (survivor,)] if loser_first else [(survivor,), (survivor, loser)]
+    told = [draft for page, at in zip(pages, (2000, 3000), strict=True) for draft in world.read(*page, asked=at).drafts]
+    ends = [draft for draft in told if isinstance(draft, Removed)]
+    seen = [draft for draft in told if isinstance(draft, Observed)]
+    assert [(end.lead_id, end.into) for end in ends] == ([("crm-777", ("512", "crm-512"))] if bound == "both" else [])
+    lives = {"both": None, "loser": "crm-777", "survivor": None, "neither": "crm-512"}[bound]
+    assert [one.lead_id for one in seen] == ([lives] if lives else [])
+    assert world.bindings[lives or "crm-512"].crm_id == "512"
+
+
 def test_a_converted_lead_is_told_with_its_successors() -> None:
     """Once, and the record keeps its lead."""
     world = World()

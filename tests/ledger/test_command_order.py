@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from itertools import count
 
+import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sales_crm_bridge.errors import Bug, LeaseLost
 from sales_crm_bridge.ledger import SqlLedger, open_ledger
+from sales_crm_bridge.model import Operation
 from sales_crm_bridge.state import Closing, CommandChange, CommandState, Commit, Fence, Intake
 from tests.ledger.house import House
 from tests.ledger.test_outbox import letter
@@ -30,7 +34,8 @@ change = st.tuples(
 send = st.tuples(st.just("send"), st.integers(1, 3))
 AFTERWARDS = [CommandState.PENDING, CommandState.UNKNOWN, CommandState.REFUSED]
 close = st.tuples(st.just("close"), st.lists(st.sampled_from(AFTERWARDS), min_size=1, max_size=2))
-histories = st.lists(st.one_of(take_in, take_in, change, change, send, close), min_size=20, max_size=40)
+carry = st.tuples(st.just("carry"), st.permutations(LEADS))
+histories = st.lists(st.one_of(take_in, take_in, change, change, send, close, carry), min_size=20, max_size=40)
 
 
 @dataclass
@@ -57,6 +62,11 @@ def ready(known: list[Known], now_us: int, *, behind_parked: bool) -> list[tuple
     return sorted(found)
 
 
+def head(known: list[Known], lead: str) -> CommandState | None:
+    """The state of the oldest open command of a lead."""
+    return next((one.state for one in known if one.lead == lead and one.state in OPEN), None)
+
+
 async def check(ledger: SqlLedger, history: list[tuple[str, object]]) -> None:
     """Play ``history`` on the ledger and on the model, and compare after every step."""
     house = House(ledger)
@@ -81,6 +91,8 @@ async def check(ledger: SqlLedger, history: list[tuple[str, object]]) -> None:
                         one.state = CommandState.SENDING
             case "close", list(states):
                 await close_letters(ledger, fence, conn, known, states)
+            case "carry", [str(loser), str(survivor)]:
+                await carry_over(ledger, fence, conn, known, (loser, survivor))
             case _:
                 raise AssertionError(what)
         for behind_parked in (False, True):
@@ -89,6 +101,16 @@ async def check(ledger: SqlLedger, history: list[tuple[str, object]]) -> None:
         assert [one.seq for one in await ledger.commands_open(conn, LEADS)] == [
             one.seq for one in known if one.state not in FINAL
         ]
+
+
+async def carry_over(ledger: SqlLedger, fence: Fence, conn: int, known: list[Known], leads: tuple[str, str]) -> None:
+    """Carry what is pending of the first lead to the second, on both sides, while nothing of either is under way."""
+    loser, survivor = leads
+    if {None, CommandState.PENDING} >= {head(known, loser), head(known, survivor)}:
+        await ledger.carry(fence, conn, {loser: survivor})
+        for one in known:
+            if one.lead == loser and one.state is CommandState.PENDING:
+                one.lead = survivor
 
 
 async def close_letters(
@@ -141,3 +163,41 @@ async def test_the_ledger_hands_out_what_the_model_does_on_postgresql(
     ledger = await open_ledger(postgres_dsn, migrate=True)
     await check(ledger, history)
     await ledger.close()
+
+
+@pytest.mark.parametrize("under_way", [CommandState.SENDING, CommandState.UNKNOWN])
+async def test_a_survivors_write_under_way_has_its_outcome_before_an_older_command_that_is_carried_to_it(
+    ledger: SqlLedger, under_way: CommandState
+) -> None:
+    """The survivor's write stays first until it is done; then what was carried goes by age, and the loser keeps its creates."""
+    house = House(ledger)
+    conn, fence = await house.connection("acme")
+    rows = [house.intent(conn, lead) for lead in ("loser", "survivor", "loser", "loser")]
+    made = msgspec.structs.replace(rows[2].command, operation=Operation.CREATE)
+    rows[2] = msgspec.structs.replace(rows[2], command=made)
+    await ledger.take(Intake(rows=rows, dead=(), offsets={}, now_us=1))
+    first, second, third, fourth = [one.seq for one in await ledger.commands_open(conn, ["loser", "survivor"])]
+    await ledger.sending(fence, conn, [second])
+    if under_way is CommandState.UNKNOWN:
+        await ledger.orphans(fence, conn, 5)
+    await ledger.carry(fence, conn, {"loser": "survivor"})
+    assert await house.ready(conn, 1) == [("loser", third)]
+    with pytest.raises(Bug):
+        await ledger.sending(fence, conn, [first])
+    done = [CommandChange(seq=seq, state=CommandState.DONE) for seq in (second, third)]
+    await ledger.commit(fence, Commit(conn=conn, commands=done[:1]))
+    assert await house.ready(conn, 1) == [("survivor", first), ("loser", third)]
+    await ledger.commit(fence, Commit(conn=conn, commands=[CommandChange(seq=first, state=CommandState.REFUSED)]))
+    assert await house.ready(conn, 1) == [("loser", third), ("survivor", fourth)]
+    await ledger.carry(fence, conn, {"loser": "survivor"})
+    assert await house.ready(conn, 1) == [("loser", third), ("survivor", fourth)]
+
+
+async def test_only_the_holder_of_the_lease_carries_commands(ledger: SqlLedger) -> None:
+    """A former holder changes nothing."""
+    house = House(ledger)
+    conn, fence = await house.connection("acme")
+    await house.intents(conn, "loser")
+    with pytest.raises(LeaseLost):
+        await ledger.carry(msgspec.structs.replace(fence, epoch=fence.epoch - 1), conn, {"loser": "survivor"})
+    assert [lead for lead, _ in await house.ready(conn)] == ["loser"]
