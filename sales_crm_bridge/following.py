@@ -90,16 +90,11 @@ class Follower:
         return found
 
     async def heed(self, steps: Sequence[tuple[Job, Next]], now_us: int) -> list[tuple[Job, Next]]:
-        """The steps; a command whose record the CRM says to be merged waits for the pull, which hears of it at once."""
+        """The steps; a command whose record the CRM says to be merged or converted waits for the pull, which hears of it now."""
         desk = self._desk
-        names = {
-            name
-            for job, step in steps
-            if (into := following.told_of_merge(step))
-            for name in (job.crm_id, into)
-            if name
-        }
-        if not names:
+        told = [(job, step) for job, step in steps if following.ahead(step)]
+        if not told:
             return list(steps)
+        names = {name for job, step in told if isinstance(step, Refuse) for name in (job.crm_id, step.other) if name}
         await desk.ledger.hear(desk.conn, sorted(names), now_us, HEARD_MAX)
         return [(job, following.heed(job.command, step, desk.push.patience, now_us)) for job, step in steps]

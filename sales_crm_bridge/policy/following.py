@@ -17,9 +17,10 @@ CHAIN_MAX = 50
 """Merges that are followed one after the other; a longer chain ends nowhere."""
 
 WAITS_MAX = 6
-"""Pauses of one command in which the pull may tell of a merge that the CRM has named: two minutes of them at least."""
+"""Pauses of one command in which the pull may tell of an end that the CRM has named: two minutes of them at least."""
 
 MERGED = "lead-merged"
+CONVERTED = "lead-converted"
 
 
 class Carry(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ def judge(command: Command, binding: Binding, survivor: Binding | None, *, follo
             return Carry(survivor.lead_id)
         case LeadState.CONVERTED:
             return msgspec.structs.replace(
-                merged, category=Category.CONVERTED, code="lead-converted", successors=heirs_of(survivor)
+                merged, category=Category.CONVERTED, code=CONVERTED, successors=heirs_of(survivor)
             )
         case LeadState.ARCHIVED | LeadState.GONE:
             return msgspec.structs.replace(merged, category=Category.REMOVED, code="lead-removed")
@@ -59,18 +60,26 @@ def judge(command: Command, binding: Binding, survivor: Binding | None, *, follo
 
 
 def heed(command: Command, step: Next, patience: Patience, now_us: int) -> Next:
-    """The step after a write or a read-back; where the CRM says ahead of any pull that the record was merged, it waits for that.
+    """The step after a write or a read-back; where the CRM tells of an end ahead of any pull (``ahead``), it waits for that.
 
-    Only the pull tells which lead lives on in the survivor's record: it may be this one, whose record has another name now. When it
-    has told, the command is due again, and goes to that record, to the survivor's lead, or nowhere (``judge``). A merge that no
-    pull tells of in ``WAITS_MAX`` pauses, as of a CRM whose reads do not show it, ends the command as the CRM has said.
+    Only the pull tells which lead lives on in a survivor's record: it may be this one, whose record has another name now; and what
+    a converted lead became. When it has told, the command is due again, and goes to that record, to the survivor's lead, or
+    nowhere (``judge``). What no pull tells of in ``WAITS_MAX`` pauses, as of a CRM whose reads do not show it, ends the command as
+    the CRM has said.
     """
-    if not told_of_merge(step) or (command.reason == MERGED and command.waits >= WAITS_MAX):
+    reason = ahead(step)
+    waited = command.waits if command.reason == reason else 0
+    if not reason or waited >= WAITS_MAX:
         return step
-    waits = command.waits if command.reason == MERGED else 0
-    return Retry(not_before_us=now_us + patience.retry_us(waits), reason=MERGED, counted=False)
+    return Retry(not_before_us=now_us + patience.retry_us(waited), reason=reason, counted=False)
 
 
-def told_of_merge(step: Next) -> str:
-    """The record that this one was merged into, as the CRM has said; "" it has not."""
-    return step.other if isinstance(step, Refuse) and step.category is Category.MERGED else ""
+def ahead(step: Next) -> str:
+    """The code of an end that the CRM has not told all of: a merge, a conversion without successors; "" there is none."""
+    match step:
+        case Refuse(category=Category.MERGED, other=other) if other:
+            return MERGED
+        case Refuse(category=Category.CONVERTED, successors=()):
+            return CONVERTED
+        case _:
+            return ""

@@ -108,17 +108,26 @@ def test_a_merge_that_the_crm_tells_of_first_waits_for_the_pull() -> None:
     assert following.heed(msgspec.structs.replace(waiting, waits=following.WAITS_MAX), told, PATIENCE, NOW) == told
 
 
+def test_a_conversion_that_the_crm_tells_of_without_successors_waits_for_the_pull_too() -> None:
+    """A refusal of a write seldom names them, and the record does; a wait for a merge before it does not count."""
+    told = Refuse(category=Category.CONVERTED, code="launched")
+    again = Retry(not_before_us=NOW + PATIENCE.retry_us(0), reason="lead-converted", counted=False)
+    assert following.heed(command(reason="lead-merged", waits=following.WAITS_MAX), told, PATIENCE, NOW) == again
+    assert following.heed(command(reason="lead-converted", waits=following.WAITS_MAX), told, PATIENCE, NOW) == told
+
+
 @pytest.mark.parametrize(
     "step",
     [
         Done(Accepted(crm_id="512", record=None)),
         Refuse(category=Category.MERGED, code="lead-merged"),
+        Refuse(category=Category.CONVERTED, code="lead-converted", successors=(("deals", "7"),)),
         Refuse(category=Category.DUPLICATE, code="CONFLICT", other="512"),
         Retry(not_before_us=5, reason="busy", counted=False),
         Settle(not_before_us=5, reason="cut"),
     ],
 )
 def test_any_other_step_is_left_as_it_is(step: Next) -> None:
-    """A merge into a record without a name tells nothing that a pull could read."""
-    assert following.told_of_merge(step) == ""
+    """A merge into a record without a name, or a conversion with all its successors: there is nothing to wait for."""
+    assert following.ahead(step) == ""
     assert following.heed(command(), step, PATIENCE, NOW) is step

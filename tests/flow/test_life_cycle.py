@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,13 @@ UPDATE = "*/contacts/batch/update"
 UPSERT = "*/contacts/batch/upsert"
 PROBED_S = 5
 """A session has asked by then what its credentials may write: those calls are not the ones that are to fail."""
+
+
+@pytest.fixture(autouse=True)
+def no_bug(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """A worker recovers from a bug by itself, so that alone would not be seen."""
+    yield
+    assert not [record.getMessage() for record in caplog.get_records("call") if record.levelname == "ERROR"]
 
 
 def vices(*, third: bool) -> Vices:
@@ -293,7 +300,7 @@ def test_commands_that_were_put_off_meet_the_merge_when_their_turn_comes(tmp_pat
 
 @pytest.mark.parametrize("first", ["loser", "survivor"])
 def test_commands_of_both_leads_that_are_due_in_the_same_round_go_one_after_the_other(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str
+    tmp_path: Path, first: str
 ) -> None:
     """What was the survivor's oldest command is so no more when an older one of the loser is carried: nothing stops over that."""
 
@@ -313,7 +320,6 @@ def test_commands_of_both_leads_that_are_due_in_the_same_round_go_one_after_the_
         assert not told.wrong
 
     play(tmp_path, story, follow=True)
-    assert not [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("end", ["live", "removed"])
