@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sales_crm_adapters import CATALOGUE
 
 from sales_crm_bridge import contract
+from sales_crm_bridge.deadletters import Order, redrive
+from sales_crm_bridge.ledger.sql_ledger import SqlLedger
 from sales_crm_bridge.model import Operation
 from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.sandbox.hubspot import Vices
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.simulate.world import World
 from sales_crm_bridge.state import InboxRow, Intake, NewCommand
-from tests.flow.flow_kit import View, differing, view, world
+from tests.flow.flow_kit import View, differing, people, view, world
 
 T = TypeVar("T")
 UPDATE = "*/contacts/batch/update"
 UPSERT = "*/contacts/batch/upsert"
+INVALID = (
+    b'{"status":"error","message":"no","category":"VALIDATION_ERROR","errors":[{"context":{"propertyName":["phone"]}}]}'
+)
 PROBED_S = 5
 """A session has asked by then what its credentials may write: those calls are not the ones that are to fail."""
 
@@ -393,6 +400,47 @@ def test_a_create_whose_record_was_merged_away_is_made_once(tmp_path: Path, *, f
     play(tmp_path, story, follow=follow)
 
 
+@pytest.mark.parametrize("follow", [True, False], ids=["follow", "refuse"])
+def test_a_parked_command_that_is_put_back_after_a_merge_meets_it_then(tmp_path: Path, *, follow: bool) -> None:
+    """What stood behind it waits for it; both then go by the policy, in their order, and no letter stays."""
+
+    async def story(home: World) -> None:
+        (winner, primary), (loser, other), _ = await three(home)
+
+        async def person() -> None:
+            await home.clock.sleep(PROBED_S)
+            home.portal.faults.add(Fault(FaultKind.STATUS, path=UPDATE, times=None, status=400, reply=INVALID))
+            revise(home, loser, "m-0", "+1 0")
+            await home.clock.sleep(30)
+            home.portal.faults.clear()
+            revise(home, loser, "m-1", "+1 1")
+
+        deed = asyncio.ensure_future(person())
+        await live(home, 120)
+        await deed
+        survivor = home.portal.person.merge(primary, other)
+        told = await live(home, 900)
+        assert not told.done
+        assert [one.needs_person for _, one in facts(home, "crm_lead_push_failed")] == [True]
+
+        async def again(ledger: SqlLedger) -> int:
+            order = Order(who="ben", why="tried")
+            return len([one async for one in redrive(ledger, CATALOGUE, order, home.clock.now_us())])
+
+        assert await home.look(again) == 1
+        told = await live(home, 2400)
+        if follow:
+            assert told.done == {"m-0": 1, "m-1": 1}
+            assert contacts(home)[survivor]["phone"] == "+1 1"
+        else:
+            assert not told.done
+            assert failure(home, "m-1") == (loser, "lead-merged", survivor, winner)
+        assert not await home.look(lambda ledger: ledger.dead_letters("", 9))
+        assert not disagreements(told, home)
+
+    play(tmp_path, story, follow=follow)
+
+
 # --- killed between two steps -----------------------------------------------------------------------------------------
 
 
@@ -427,3 +475,23 @@ def test_killed_anywhere_between_merge_and_outcome_each_command_ends_once(
         assert not disagreements(told, home)
 
     play(tmp_path, story, follow=follow)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_people_merge_and_delete_while_processes_die_and_commands_follow(tmp_path: Path, seed: int) -> None:
+    """Kills, lost answers, merges by chance: in the end every intent has one outcome, and both sides agree."""
+    rng = random.Random(f"life cycle {seed}")
+
+    async def story(home: World) -> None:
+        home.portal.faults.add(Fault(FaultKind.CUT_AFTER, method="POST", path="*/batch/*", times=None, chance=0.15))
+        busy = asyncio.ensure_future(people(home, rng, 60))
+        for _ in range(10):
+            await home.live(lambda _service: asyncio.ensure_future(home.clock.sleep(600)), steps=rng.randrange(1, 300))
+            await home.clock.sleep(rng.uniform(0, 40))
+        uttered = await busy
+        home.portal.faults.clear()
+        told = await live(home, 3 * 3600)
+        assert [name for name in uttered if told.done[name] + (name in told.refused) != 1] == []
+        assert not disagreements(told, home)
+
+    play(tmp_path, story, follow=True, leads=30)

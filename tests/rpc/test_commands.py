@@ -12,7 +12,8 @@ import pytest
 
 from sales_crm_bridge import contract
 from sales_crm_bridge.errors import EnvironmentFault
-from sales_crm_bridge.state import CommandChange, CommandState, Commit, Fence
+from sales_crm_bridge.model import LeadState
+from sales_crm_bridge.state import Binding, CommandChange, CommandState, Commit, Fence
 from tests.rpc.shop import Client, Shop, refusal, until
 
 
@@ -119,6 +120,24 @@ async def test_the_same_key_is_one_command_and_tells_where_it_stands(shop: Shop)
         ("DONE", ""),
         ("FORGOTTEN", ""),
     ]
+
+
+async def test_a_command_that_follows_a_merge_is_told_of_under_its_own_key(shop: Shop) -> None:
+    """It is the survivor's by now: the retry that names the merged lead finds it, under way and done; another lead's does not."""
+    async with shop.open() as server, shop.client(server) as client, shop.ledger() as ledger:
+        await client.qualify("L-1", "m-1")
+        epochs = await ledger.leases_take(["here"], "p", 0, 10**17)
+        fence = Fence(lease="here", holder="p", epoch=epochs["here"])
+        (command,) = await ledger.commands_open(1, ["L-1"])
+        gone = Binding(conn=1, lead_id="L-1", crm_id="", state=LeadState.MERGED, aggregate_version=1)
+        await ledger.commit(fence, Commit(conn=1, bindings=[gone]))
+        await ledger.carry(fence, 1, {"L-1": "L-9"})
+        assert client.state(await client.qualify("L-1", "m-1")) == "PENDING"
+        assert (await refusal(client.qualify("L-9", "m-1"))).reason == "rpc.key-reused"
+        done = CommandChange(seq=command.seq, state=CommandState.DONE, finished_us=5)
+        await ledger.commit(fence, Commit(conn=1, commands=[done]))
+        assert client.state(await client.qualify("L-1", "m-1")) == "DONE"
+        assert (await refusal(client.qualify("L-2", "m-1"))).reason == "rpc.key-reused"
 
 
 async def test_a_key_names_one_command(shop: Shop) -> None:
