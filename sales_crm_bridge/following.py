@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge.model import LeadState
+import msgspec
+
+from sales_crm_bridge.model import Category, LeadState
 from sales_crm_bridge.policy import following
 from sales_crm_bridge.policy.commands import Next, Refuse
 from sales_crm_bridge.policy.following import Carry
@@ -97,4 +99,14 @@ class Follower:
             return list(steps)
         names = {name for job, step in told if isinstance(step, Refuse) for name in (job.crm_id, step.other) if name}
         await desk.ledger.hear(desk.conn, sorted(names), now_us, HEARD_MAX)
-        return [(job, following.heed(job.command, step, desk.push.patience, now_us)) for job, step in steps]
+        holders = await desk.ledger.bindings_by_crm_id(desk.conn, sorted(names))
+        heeded: list[tuple[Job, Next]] = []
+        for job, step in steps:
+            after = following.heed(job.command, step, desk.push.patience, now_us, bound=bool(job.crm_id))
+            holder = (
+                holders.get(after.other) if isinstance(after, Refuse) and after.category is Category.MERGED else None
+            )
+            if isinstance(after, Refuse) and holder is not None and holder.lead_id != job.command.lead_id:
+                after = msgspec.structs.replace(after, other_lead=holder.lead_id)
+            heeded.append((job, after))
+        return heeded

@@ -59,17 +59,17 @@ def judge(command: Command, binding: Binding, survivor: Binding | None, *, follo
             return merged
 
 
-def heed(command: Command, step: Next, patience: Patience, now_us: int) -> Next:
+def heed(command: Command, step: Next, patience: Patience, now_us: int, *, bound: bool) -> Next:
     """The step after a write or a read-back; where the CRM tells of an end ahead of any pull (``ahead``), it waits for that.
 
     Only the pull tells which lead lives on in a survivor's record: it may be this one, whose record has another name now; and what
     a converted lead became. When it has told, the command is due again, and goes to that record, to the survivor's lead, or
-    nowhere (``judge``). What no pull tells of in ``WAITS_MAX`` pauses, as of a CRM whose reads do not show it, ends the command as
-    the CRM has said.
+    nowhere (``judge``). A command whose lead is not ``bound`` to a record ends at once, since a create would be made again. What
+    no pull tells of in ``WAITS_MAX`` pauses, as of a CRM whose reads do not show it, ends the command as the CRM has said.
     """
     reason = ahead(step)
     waited = command.waits if command.reason == reason else 0
-    if not reason or waited >= WAITS_MAX:
+    if not reason or not bound or waited >= WAITS_MAX:
         return step
     return Retry(not_before_us=now_us + patience.retry_us(waited), reason=reason, counted=False)
 

@@ -98,22 +98,37 @@ def test_a_chain_that_ends_nowhere_ends_the_command(into: str, *, follow: bool) 
 def test_a_merge_that_the_crm_tells_of_first_waits_for_the_pull() -> None:
     """Only the pull knows which lead lives on; the pauses grow, count as nobody's fault, and come to an end."""
     told = Refuse(category=Category.MERGED, code="gone", other="1300")
-    assert following.heed(command(waits=9), told, PATIENCE, NOW) == Retry(
+    assert following.heed(command(waits=9), told, PATIENCE, NOW, bound=True) == Retry(
         not_before_us=NOW + PATIENCE.retry_us(0), reason="lead-merged", counted=False
     )
     waiting = command(reason="lead-merged", waits=following.WAITS_MAX - 1)
-    again = following.heed(waiting, told, PATIENCE, NOW)
+    again = following.heed(waiting, told, PATIENCE, NOW, bound=True)
     assert isinstance(again, Retry)
     assert again.not_before_us == NOW + PATIENCE.retry_us(following.WAITS_MAX - 1)
-    assert following.heed(msgspec.structs.replace(waiting, waits=following.WAITS_MAX), told, PATIENCE, NOW) == told
+    assert (
+        following.heed(msgspec.structs.replace(waiting, waits=following.WAITS_MAX), told, PATIENCE, NOW, bound=True)
+        == told
+    )
 
 
 def test_a_conversion_that_the_crm_tells_of_without_successors_waits_for_the_pull_too() -> None:
     """A refusal of a write seldom names them, and the record does; a wait for a merge before it does not count."""
     told = Refuse(category=Category.CONVERTED, code="launched")
     again = Retry(not_before_us=NOW + PATIENCE.retry_us(0), reason="lead-converted", counted=False)
-    assert following.heed(command(reason="lead-merged", waits=following.WAITS_MAX), told, PATIENCE, NOW) == again
-    assert following.heed(command(reason="lead-converted", waits=following.WAITS_MAX), told, PATIENCE, NOW) == told
+    assert (
+        following.heed(command(reason="lead-merged", waits=following.WAITS_MAX), told, PATIENCE, NOW, bound=True)
+        == again
+    )
+    assert (
+        following.heed(command(reason="lead-converted", waits=following.WAITS_MAX), told, PATIENCE, NOW, bound=True)
+        == told
+    )
+
+
+def test_a_create_without_a_record_of_its_own_ends_at_once() -> None:
+    """A read by our key says that what it made was merged away: tried again, it would be made a second time."""
+    told = Refuse(category=Category.MERGED, code="lead-merged", other="1300")
+    assert following.heed(command(Operation.CREATE), told, PATIENCE, NOW, bound=False) == told
 
 
 @pytest.mark.parametrize(
@@ -130,4 +145,4 @@ def test_a_conversion_that_the_crm_tells_of_without_successors_waits_for_the_pul
 def test_any_other_step_is_left_as_it_is(step: Next) -> None:
     """A merge into a record without a name, or a conversion with all its successors: there is nothing to wait for."""
     assert following.ahead(step) == ""
-    assert following.heed(command(), step, PATIENCE, NOW) is step
+    assert following.heed(command(), step, PATIENCE, NOW, bound=True) is step
