@@ -145,7 +145,8 @@ def accept(
 ) -> Binding:
     """The binding after a write took effect.
 
-    Written slots get the CRM's own form of our values (ours, where the answer does not show them). A new record's other slots
+    Written slots get the CRM's own form of our values (ours, where the answer does not show them, and where it does not show the
+    whole record, so that no fact can tell what the CRM has made of them: then the next pull does). A new record's other slots
     are learnt where the answer shows them, and count as empty where not: a value found there later is somebody's change.
     """
     held = binding or unbound(eyes.conn, lead_id)
@@ -155,12 +156,15 @@ def accept(
     new = held.state is LeadState.UNBOUND and not held.fields
     time_us = record.modified_us or answered_us
     ours = Stamp(eyes.keyring.current_id, Origin.SALES, time_us, held.aggregate_version + 1)
-    shown_of_ours = {name: value for name, value in record.fields.items() if value is not None or name not in wire}
-    values = eyes.sources({**wire, **shown_of_ours})
+    shown = _shown(mapping, frozenset(record.fields))
+    whole = len(shown) == len(mapping.slots)
+    theirs_of = {
+        name: value for name, value in record.fields.items() if name not in wire or (whole and value is not None)
+    }
+    values = eyes.sources({**wire, **theirs_of})
     mine = written(mapping, wire)
     if new:
         states = blank(len(eyes.slot_fields), Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, 0), eyes.keyring)
-        shown = _shown(mapping, frozenset(record.fields))
         theirs = Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, held.aggregate_version + 1)
         states = look(eyes.keyring, states, values, theirs, shown - mine).states
     else:  # what the ledger has not looked at yet, as of a lead that was bound by a pair of a file, is still to be learnt

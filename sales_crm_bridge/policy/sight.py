@@ -260,7 +260,7 @@ class _Page:
         stamp = Stamp(eyes.keyring.current_id, Origin.CRM, occurred_us, version + 1)
         seen = look(eyes.keyring, states, eyes.sources(record.fields), stamp)
         first = binding.state is LeadState.UNBOUND and not binding.fields
-        if seen.changed or moved or first:
+        if seen.changed or first or (moved and not back):  # a return from the dead names the record it returned as
             version += 1
             why = Why.MERGED if moved else self.first_why if first else Why.CHANGED
             names = eyes.slot_fields if first else tuple(eyes.slot_fields[slot] for slot in seen.changed)
@@ -301,6 +301,10 @@ class _Page:
             self.absorb(record, binding.lead_id, occurred_us)
 
     def see_removed(self, record: Record, binding: Binding | None) -> None:
+        if record.merged_ids:
+            # What was merged into it is no record any more, whatever became of it: nobody may have seen it alive.
+            heir = binding.lead_id if binding is not None and binding.crm_id == record.id else ""
+            self.absorb(record, heir, record.modified_us or self.asked_us)
         if binding is None or binding.crm_id != record.id or binding.state is not LeadState.LIVE:
             self.unchanged += 1
             return

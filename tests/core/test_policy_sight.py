@@ -214,6 +214,42 @@ def test_a_merge_of_an_unknown_record_is_no_news() -> None:
     assert world.read(record("512", 300, merged_ids=("900",)), asked=2000).drafts == []
 
 
+def test_what_was_merged_into_a_record_that_is_gone_again_is_told_as_removed() -> None:
+    """The survivor was deleted before anybody saw it alive: the archived record names who was merged into it; once."""
+    world = World()
+    world.read(record("1"), record("2", email="b@x.example"))
+    binned = record("3", 120, state=LeadState.ARCHIVED, merged_ids=("1", "2"))
+    drafts = world.read(binned, asked=2000).drafts
+    assert [(draft.lead_id, draft.how) for draft in drafts if isinstance(draft, Removed)] == [
+        ("crm-1", How.MERGED),
+        ("crm-2", How.MERGED),
+    ]
+    assert world.read(binned, asked=3000).drafts == []
+
+
+def test_a_return_from_the_bin_in_a_merged_record_is_one_fact() -> None:
+    """The record that it returned as is named by the return; a change of its values is told besides."""
+    for name, kinds in (("Ada", [Restored]), ("Ada King", [Restored, Observed])):
+        world = World()
+        world.read(record("1"))
+        world.read(record("1", 110, state=LeadState.ARCHIVED), asked=2000)
+        drafts = world.read(record("3", 120, name=name, merged_ids=("1",)), asked=3000).drafts
+        assert [type(draft) for draft in drafts] == kinds
+        assert world.bindings["crm-1"].crm_id == "3"
+
+
+def test_what_the_crm_made_of_our_values_is_told_later_where_the_fact_cannot_show_it() -> None:
+    """An answer that shows a part alone, in another form: nothing has told Sales of that form yet, so the next look does."""
+    world = World()
+    part = Record(id="512", version="100", modified_us=100, fields={"email": "ada@x.example"})
+    world.push("L-1", {"email": "Ada@X.example", "name": "Ada"}, part, 1000)
+    drafts = world.read(record(key="L-1"), asked=2000).drafts
+    assert [draft.changed for draft in drafts if isinstance(draft, Observed)] == [("email",)]
+    world = World()
+    world.push("L-1", {"email": "Ada@X.example", "name": "Ada"}, record(), 1000)
+    assert world.read(record(key="L-1"), asked=2000).drafts == []
+
+
 def test_a_read_that_says_merged_ends_the_loser() -> None:
     """The audit asks for 777 by id and hears that it is now 512."""
     world = World()
