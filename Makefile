@@ -59,6 +59,16 @@ tools: ## Install the programs that check deploy/: kustomize and promtool
 demo: venv ## 500 leads, a sandbox CRM, Kafka inside the process: the whole flow in seconds
 	@sales-crm-bridge demo
 
+# --- Faults -----------------------------------------------------------------------------------------------------
+
+.PHONY: simulate
+simulate: venv ## The whole bridge in a world of faults: a fixed set of seeds and fresh ones, below three minutes
+	$(STAGE) $@ sales-crm-bridge simulate --seeds 1..12 --fresh 4 --steps 2000 --jobs 2
+
+.PHONY: nightly
+nightly: venv ## A million faults, with fresh seeds: hours
+	$(STAGE) $@ sales-crm-bridge simulate --seeds 1..200 --fresh 1400 --steps 2000 --jobs 2 --full --save nightly-failed.json
+
 # --- Speed ------------------------------------------------------------------------------------------------------
 
 .PHONY: bench

@@ -32,6 +32,7 @@ from sales_crm_bridge.cli.kit import (
 )
 from sales_crm_bridge.cli.letters import deadletters
 from sales_crm_bridge.cli.matches import matches
+from sales_crm_bridge.cli.simulate import simulate
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_OK, EXIT_RUNTIME, BridgeError
 from sales_crm_bridge.gate import gate_json
 from sales_crm_bridge.once import sync_once
@@ -376,6 +377,7 @@ cli.add_command(bindings)
 cli.add_command(deadletters)
 cli.add_command(matches)
 cli.add_command(gaps)
+cli.add_command(simulate)
 
 
 def main(args: list[str] | None = None) -> None:

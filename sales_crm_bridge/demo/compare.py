@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge import contract
+from sales_crm_bridge.simulate.retold import Retold, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,68 +27,6 @@ class Line:
     lead: str
     what: str
     cause: str
-
-
-class Retold:
-    """Notices what facts tell a second time under another message id, as a reader of the topic can see it.
-
-    To be shown each fact once, in the order of the topic. A field counts as told by an observed fact, and by a pushed one if that
-    has written it. Whatever else a push or a return from the dead shows of a lead may be told after it, with its field's name.
-    """
-
-    def __init__(self) -> None:
-        self._records: dict[str, str] = {}
-        self._told: dict[str, dict[str, object]] = {}
-        self._converted: set[str] = set()
-
-    def wrong(self, fact: contract.SalesIntegrationFact) -> str:
-        """Why the next fact tells nothing new of its lead; "" if it does."""
-        lead = fact.subject.aggregate_id
-        match fact.WhichOneof("fact"):
-            case "crm_lead_observed":
-                return self._observed(lead, fact.crm_lead_observed)
-            case "crm_lead_removed":
-                return "" if self._records.pop(lead, None) is not None else "removed, and was not there"
-            case "crm_lead_converted":
-                there = lead in self._records and lead not in self._converted
-                self._converted.add(lead)
-                return "" if there else "converted, and was not a lead"
-            case "crm_lead_restored":
-                there = lead in self._records and lead not in self._converted
-                self._converted.discard(lead)
-                self._records[lead] = fact.crm_lead_restored.external.record_id
-                return "restored, and was there" if there else ""
-            case "crm_lead_pushed":
-                self._pushed(lead, fact.crm_lead_pushed)
-                return ""
-            case _:
-                return ""
-
-    def _observed(self, lead: str, seen: contract.CrmLeadObserved) -> str:
-        change = _word(contract.CrmChangeKind.Name(seen.change))
-        record, before = self._records.get(lead), self._told.get(lead)
-        self._records[lead], self._told[lead] = seen.external.record_id, _fields(seen.lead)
-        if record is not None and change in {"imported", "created"}:
-            return f"{change}, and was known"
-        if record == seen.external.record_id and before == self._told[lead]:
-            return f"{change}, and is as it was"
-        return ""
-
-    def _pushed(self, lead: str, pushed: contract.CrmLeadPushed) -> None:
-        self._records[lead] = pushed.external.record_id
-        before, after = self._told.get(lead), _fields(pushed.lead)
-        if not pushed.HasField("lead"):
-            self._told.pop(lead, None)  # what the CRM made of our values is not said
-        elif before is not None:
-            written = {name.partition(".")[0] for name in pushed.written_fields}
-            kept = {name: value for name, value in before.items() if name not in written}
-            self._told[lead] = kept | {name: value for name, value in after.items() if name in written}
-        elif pushed.operation == contract.CrmOperation.CRM_OPERATION_CREATE:
-            self._told[lead] = after
-
-
-def _fields(lead: contract.Lead) -> dict[str, object]:
-    return {field.name: value for field, value in lead.ListFields()}
 
 
 @dataclass(slots=True)
@@ -136,7 +75,7 @@ class SalesView:
             case "crm_lead_removed":
                 self.leads.pop(lead, None)
                 self.records.pop(lead, None)
-                return Line(kind, lead, _word(contract.CrmRemovalKind.Name(fact.crm_lead_removed.removal)), THE_CRM)
+                return Line(kind, lead, word(contract.CrmRemovalKind.Name(fact.crm_lead_removed.removal)), THE_CRM)
             case "crm_lead_restored":
                 restored = fact.crm_lead_restored
                 self.leads[lead], self.records[lead] = restored.lead, restored.external.record_id
@@ -149,13 +88,13 @@ class SalesView:
                 self.leads[lead] = pushed.lead if pushed.HasField("lead") else known
                 self.records[lead] = pushed.external.record_id
                 self._outcome(cause, DONE)
-                operation = _word(contract.CrmOperation.Name(pushed.operation))
+                operation = word(contract.CrmOperation.Name(pushed.operation))
                 return Line(kind, lead, _what(operation, pushed.written_fields), cause)
             case "crm_lead_push_failed":
                 failed = fact.crm_lead_push_failed
                 self._outcome(cause, failed.crm_code)
                 person = ", needs a person" if failed.needs_person else ""
-                operation = _word(contract.CrmOperation.Name(failed.operation))
+                operation = word(contract.CrmOperation.Name(failed.operation))
                 return Line(kind, lead, f"{operation}: {failed.crm_code}{person}", cause)
             case "crm_lead_conflict_detected":
                 clashes = fact.crm_lead_conflict_detected.conflicts
@@ -166,7 +105,7 @@ class SalesView:
                 return Line(kind, lead, "", cause)
 
     def _observed(self, lead: str, seen: contract.CrmLeadObserved) -> Line | None:
-        change = _word(contract.CrmChangeKind.Name(seen.change))
+        change = word(contract.CrmChangeKind.Name(seen.change))
         self.leads[lead], self.records[lead] = seen.lead, seen.external.record_id
         if change == "imported":
             self.imported += 1
@@ -212,12 +151,6 @@ def _fields_that_differ(lead_id: str, ours: contract.Lead, record: Mapping[str, 
         for name in tenant.mapping.slot_fields
         if (getattr(ours, name) or "") != (getattr(theirs, name) or "")
     ]
-
-
-def _word(name: str) -> str:
-    for prefix in ("CRM_CHANGE_KIND_", "CRM_REMOVAL_KIND_", "CRM_OPERATION_"):
-        name = name.removeprefix(prefix)
-    return name.lower()
 
 
 def _what(happened: str, names: Iterable[str]) -> str:

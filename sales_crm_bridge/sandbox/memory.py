@@ -96,6 +96,11 @@ class MemoryCrm:
         self.day_left: int | None = None
         self.faults = Faults(rng)
 
+    @property
+    def moves(self) -> int:
+        """Grows with everything that is written, by people too."""
+        return self._moves
+
     # --- what a person does -------------------------------------------------------------------------------------------
 
     def create(self, values: Mapping[str, Value], key: str = "") -> str:
@@ -124,6 +129,7 @@ class MemoryCrm:
     def erase(self, record_id: str) -> None:
         """Forget a record for good; its id never comes again."""
         self.records[int(record_id)] = Held(id=0, made=0, changed=0, etag=0, values={})
+        self._moves += 1
 
     def merge(self, primary: str, other: str) -> str:
         """Merge ``other`` into ``primary``, whose values win; gives the survivor's id."""

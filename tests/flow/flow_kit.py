@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sales_crm_bridge import contract
-from sales_crm_bridge.demo.compare import Retold
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from sales_crm_bridge.settings import Settings
 from sales_crm_bridge.simulate.loop import VirtualClock
+from sales_crm_bridge.simulate.retold import Retold
 from sales_crm_bridge.simulate.world import World
 
 HERE = Path(__file__).parent

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from sales_crm_bridge import contract
-from sales_crm_bridge.demo.compare import Retold
 from sales_crm_bridge.policy import sight
 from sales_crm_bridge.policy.drafts import Observed, Removed, Restored
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
+from sales_crm_bridge.simulate.retold import Retold
 from sales_crm_bridge.simulate.world import World
 from tests.flow.flow_kit import disagreements, view, world
 

@@ -135,6 +135,7 @@ class Cloud(Counter):
         self.calls_per_window = CALLS_PER_WINDOW
         self.calls_per_day = CALLS_PER_DAY
         self.events: list[dict[str, Any]] = []
+        self._cursors_from_s = 0
 
     # --- what a person does -------------------------------------------------------------------------------------------
 
@@ -167,6 +168,10 @@ class Cloud(Counter):
     def expire(self) -> None:
         """Withdraw every token."""
         self._tokens.clear()
+
+    def forget_cursors(self) -> None:
+        """Let every cursor run out that was given so far."""
+        self._cursors_from_s = self.now_s() + 1
 
     def live(self) -> dict[str, dict[str, Value]]:
         """What is really there: id → values."""
@@ -328,7 +333,7 @@ class Cloud(Counter):
             changed, name, issued = msgspec.json.decode(base64.urlsafe_b64decode(text), type=tuple[int, str, int])
         except (ValueError, msgspec.MsgspecError):
             raise Refusal(error(400, "bad_cursor", "not one of ours")) from None
-        if issued + CURSOR_S < self.now_s():
+        if issued + CURSOR_S < self.now_s() or issued < self._cursors_from_s:
             raise Refusal(error(410, "cursor_expired", "begin again"))
         return changed, name
 

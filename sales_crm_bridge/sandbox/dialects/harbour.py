@@ -114,6 +114,10 @@ class Harbour(Counter):
         berth.sunk = True
         self._write(berth, {})
 
+    def launch(self, no: str) -> None:
+        """Make a deal of a lead: it takes no more changes."""
+        self._launch(self.berths[int(no[2:])])
+
     def live(self) -> dict[str, dict[str, Value]]:
         """What is really there: id → values."""
         return {f"B-{one.no}": one.values for one in self.berths.values() if not one.sunk}

@@ -121,6 +121,11 @@ class Portal:
         """How many requests have come so far, of every kind."""
         return self._requests
 
+    @property
+    def moves(self) -> int:
+        """How many writes were committed so far, people's too."""
+        return len(self._crm.log)
+
     # What an administrator does
 
     def add_property(self, object_type: str, name: str, *, unique: bool = False) -> None:
