@@ -28,6 +28,9 @@ async def together(works: Sequence[Callable[[], Coroutine[Any, Any, None]]], at_
     tasks = [asyncio.ensure_future(one(work)) for work in works]
     await settle(tasks)
     for task in tasks:
+        if not task.cancelled():
+            task.exception()  # all are looked at: the event loop reports as lost what nobody has looked at
+    for task in tasks:
         task.result()
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -50,6 +50,7 @@ class Seeds(click.ParamType[range]):
         "simulate --seeds 1..200 --steps 2000 --jobs 2",
         "simulate --adapter memory --mutate list",
         "simulate --mutate blind-retry",
+        "simulate --mutate all --seeds 1..8",
         "simulate --plan failed.json --trace",
     )
 )
@@ -61,7 +62,9 @@ class Seeds(click.ParamType[range]):
     "--steps", type=click.IntRange(1, 1_000_000), default=2000, show_default=True, help="Steps before the faults end."
 )
 @click.option("--adapter", "crms", multiple=True, help="This CRM alone (may be repeated) [default: every one].")
-@click.option("--mutate", default="", help="Plant this bug; the checker must find it. `list` lists them.")
+@click.option(
+    "--mutate", default="", help="Plant this bug, which must be found; `all`: each in turn; `list` lists them."
+)
 @click.option(
     "--plan", type=click.Path(path_type=Path, dir_okay=False), help="Run this plan, as a failing seed has printed it."
 )
@@ -112,6 +115,9 @@ def simulate(
     if mutate == "list":
         _list(as_json=as_json)
         return
+    if mutate == "all":
+        _hunt(seeds, steps, as_json=as_json)
+        return
     for known, asked in ((worlds.CRMS, crms), (mutations.MUTATIONS, (mutate,) if mutate else ())):
         for name in asked:
             if name not in known:
@@ -123,9 +129,13 @@ def simulate(
         names = [todo[0].crm]
     else:
         chosen = [*seeds, *(secrets.randbelow(2**31) for _ in range(fresh))]
-        todo = [plans.draw(name, worlds.CRMS[name].menu, seed, steps) for seed in chosen for name in names]
-        if mutate:
-            todo = [mutations.tilted(one, mutate) for one in todo]
+        todo = [
+            mutations.drawn(mutate, name, seed, steps)
+            if mutate
+            else plans.draw(name, worlds.CRMS[name].menu, seed, steps)
+            for seed in chosen
+            for name in names
+        ]
     tally = Tally(hits={}, windows={}, failures=[], seeds={})
     for part in _shared(todo, jobs, mutate, minimise, trace=trace):
         tally.join(part)
@@ -187,6 +197,29 @@ def _shared(todo: Sequence[Plan], jobs: int, mutate: str, minimise_s: float, *, 
     lots = [todo[at : at + LOT] for at in range(0, len(todo), LOT)]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         return [each.result() for each in [pool.submit(work, lot, mutate, minimise_s, trace=trace) for lot in lots]]
+
+
+def _hunt(seeds: range, steps: int, *, as_json: bool) -> None:
+    """Plant each bug in turn, until a seed shows it."""
+    from sales_crm_bridge.simulate import mutations  # noqa: PLC0415 - not for production
+
+    told = []
+    for name, one in mutations.MUTATIONS.items():
+        row: dict[str, Any] = {"name": name, "adapter": one.crm, "caught": False, "seeds": len(seeds), "by": []}
+        for number, seed in enumerate(seeds, 1):
+            found = work([mutations.drawn(name, one.crm, seed, steps)], name, 0.0, trace=False).failures
+            if found:
+                row |= {"caught": True, "seeds": number, "by": sorted({broken for broken, _ in found[0].wrong})}
+                break
+        told.append(row)
+        if not as_json:
+            by = ", ".join(row["by"]) if row["caught"] else "nothing: the checker has a hole"
+            click.echo(
+                f"{name:<22} {'caught after' if row['caught'] else 'not caught by'} {row['seeds']} seeds, by {by}"
+            )
+    if as_json:
+        print_json(told)
+    sys.exit(EXIT_OK if all(row["caught"] for row in told) else EXIT_RUNTIME)
 
 
 def _list(*, as_json: bool) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sales_crm_bridge.simulate.plan import Event
     from sales_crm_bridge.state import OutboxRow
 
+FROZEN_S = 60
+"""For how long, at most, a process sleeps: three times as long as a lease lasts."""
+
 _VERSION = re.compile(r"v\d+|\d{4}-\d{2}")
 _METHOD = re.compile(rb'"method": ?"([\w.]+)"')
 _PLACES: dict[tuple[str, str], str] = {}
@@ -66,13 +69,25 @@ class Border:
         self.clock = clock
         self.dead = asyncio.Event()
         self.back_s = 0.0
+        self._frozen_until_us = 0
         self.tasks: list[asyncio.Task[Any]] = []
         self._watcher = watcher
+        clock.border = self
 
     def die(self, back_s: float) -> None:
         """End here and now; another process takes the place after ``back_s``."""
         self.back_s = back_s
         self.dead.set()
+
+    def freeze(self, seconds: float) -> None:
+        """Let the whole process sleep, as one does whose machine has no time for it."""
+        self._frozen_until_us = self.clock.world.now_us() + round(seconds * 1e6)
+
+    async def thawed(self) -> None:
+        """Come back when the process is awake."""
+        world = self.clock.world
+        while (left_us := self._frozen_until_us - world.now_us()) > 0 and not self.dead.is_set():
+            await world.sleep(left_us / 1e6)
 
     def cross(self, what: str, *said: object) -> None:
         """Cross the border; ``Killed`` if the process is dead or dies by it."""
@@ -91,44 +106,52 @@ class SkewedClock:
     """``ports.Clock`` of one process: the world's, so much ahead or behind, and never backwards."""
 
     def __init__(self, world: VirtualClock, skew_us: int) -> None:
-        self._world = world
-        self._last_us = 0
+        self.world = world
         self.skew_us = skew_us
+        self.border: Border | None = None
+        self._last_us = 0
 
     def now_us(self) -> int:
         """Now, in epoch microseconds."""
-        self._last_us = max(self._last_us, self._world.now_us() + self.skew_us)
+        self._last_us = max(self._last_us, self.world.now_us() + self.skew_us)
         return self._last_us
 
     async def sleep(self, seconds: float) -> None:
-        """As the world's clock."""
-        await self._world.sleep(seconds)
+        """As the world's clock; a process that is frozen does not wake."""
+        await self.world.sleep(seconds)
+        if self.border is not None:
+            await self.border.thawed()
 
 
 class BorderLedger:
     """The real ledger, with a crossing before and after each of its steps."""
 
-    def __init__(self, ledger: Any, border: Border, world: VirtualClock) -> None:
+    def __init__(self, ledger: Any, border: Border) -> None:
         self._ledger = ledger
         self._border = border
-        self._world = world
+
+    async def wait(self, bells: Sequence[str], seconds: float) -> None:
+        """See ``ports.Ledger``; who is frozen hears nothing."""
+        await self._ledger.wait(bells, seconds)
+        await self._border.thawed()
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._ledger, name)
-        if name in {"wait", "close"}:
+        if name == "close":
             return method
-        border, world = self._border, self._world
+        border = self._border
         at = f"ledger.{name}"
         before, after, writes = f"before {at}", f"after {at}", name in LEDGER_WRITES
 
         async def step(*args: object, **kwargs: object) -> object:
             border.cross(before, args, kwargs)
             if (pause := border.take("pause", at)) is not None:
-                await world.sleep(pause.n % 60)
-                border.cross(before)
+                border.freeze(pause.n % FROZEN_S)
+            await border.thawed()
             if border.take("ledger-busy", at) is not None:
                 raise LedgerBusy("ledger.busy", "another process is writing to the ledger")
             value = await method(*args, **kwargs)
+            await border.thawed()
             border.cross(after, value)
             if writes and border.take("ledger-unknown", at) is not None:
                 raise EnvironmentFault(
@@ -158,8 +181,10 @@ class BorderTransport:
         try:
             answer = await self._transport.send(method, url, headers, body, timeout_s)
         except Exception as fault:
+            await self._border.thawed()
             self._border.cross(f"after {place}", type(fault).__name__)
             raise
+        await self._border.thawed()
         self._border.cross(f"after {place}", answer)
         return answer
 

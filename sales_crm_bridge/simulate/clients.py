@@ -47,6 +47,7 @@ class Clients:
         self._ways: dict[str, Callable[[str, random.Random], None]] = {
             "new-lead": self._new,
             "new-lead-taken": self._taken,
+            "new-lead-revised": self._revised,
             "revise": lambda mark, rng: self._revise(self._some(rng), mark, rng),
             "revise-theirs": lambda mark, rng: self._revise(self._theirs(rng), mark, rng),
             "late-intent": lambda mark, rng: self._revise(self._some(rng), mark, rng, rng.randrange(60, 600)),
@@ -82,6 +83,11 @@ class Clients:
         """A new lead with an address that somebody has."""
         live = self._town.journal.live
         self._new(mark, rng, live[rng.choice(list(live))]["email"] if live else "")
+
+    def _revised(self, mark: str, rng: random.Random) -> None:
+        """A new lead, and at once what its first form has left out."""
+        self._new(f"{mark}0", rng)
+        self._revise(f"L-{mark}0", f"{mark}1", rng)
 
     def _new(self, mark: str, _rng: random.Random, email: str = "") -> None:
         values = {"name": f"N {mark}", "email": email or f"n{mark}@Sales.example", "phone": f"+8 {mark}"}

@@ -117,8 +117,8 @@ class Crm(ABC):
         """End every token, where there are any."""
         return
 
-    def lag(self, crm_id: str, seconds: float) -> None:
-        """Let lists show the next write to this one so much later, where they lag."""
+    def lag(self, crm_id: str, seconds: float | None) -> None:
+        """Let lists show the next writes to this one so much later, where they lag; None: as ever."""
         return
 
     def deliveries(self) -> list[Post]:

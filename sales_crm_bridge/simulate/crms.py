@@ -94,7 +94,7 @@ class HubSpot(Crm):
     def expire(self) -> None:
         self._portal.tokens.expire_all()
 
-    def lag(self, crm_id: str, seconds: float) -> None:
+    def lag(self, crm_id: str, seconds: float | None) -> None:
         self._portal.search_lag(crm_id, seconds)
 
     def theirs(self, values: Mapping[str, str]) -> dict[str, str]:

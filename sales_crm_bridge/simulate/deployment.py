@@ -277,7 +277,7 @@ class Deployment:
             assert isinstance(roster, Roster)
             self._doors[slot] = Receiver(
                 fronts.Doors(roster),
-                cast("Ledger", BorderLedger(ledger, border, self.clock)),
+                cast("Ledger", BorderLedger(ledger, border)),
                 border.clock,
                 Meter(),
                 fronts.door_limits(self.settings),
@@ -317,7 +317,7 @@ class Deployment:
         outside = wiring.Outside(
             clock=border.clock,
             dice=SeededDice(f"{self._name}/{border.name}"),
-            ledger=cast("Ledger", BorderLedger(ledger, border, clock)),
+            ledger=cast("Ledger", BorderLedger(ledger, border)),
             transport=lambda _tenant: BorderTransport(
                 HttpxTransport(SandboxTransport(watched, sleep=clock.sleep)), border
             ),
@@ -367,7 +367,7 @@ class Deployment:
         (self.folder / "tenants").mkdir()
         for name, value in self.crm.secrets.items():
             (secrets / name).write_text(value, encoding="utf-8")
-        self.write_tenant(100)
+        self.write_tenant(self.plan.spice.page_size)
         self.settings = Settings.model_validate(
             {
                 "hash_keys": ["a key of the simulation, long enough"],

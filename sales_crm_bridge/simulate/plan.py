@@ -16,7 +16,7 @@ import msgspec
 from sales_crm_bridge.errors import ConfigError, Finding, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 NUMBERS = 1_000_000
 
@@ -85,6 +85,7 @@ class Spice(msgspec.Struct, frozen=True, kw_only=True):
     ``latency_s``: how long a request is under way, at most. ``audits``: everything is compared again and again, so records may
     vanish without a trace; otherwise nothing but the walks over changes finds them. ``second_pass_s``: see the tenant's ``pull``.
     ``new_ids``: a merge makes a third record. ``refuse_behind``: see ``push.after_parked``. ``batch``: writes in one call.
+    ``hooks``: webhooks are posted, where the CRM has any. ``page_size``: records read at a time.
     """
 
     processes: int = 1
@@ -96,6 +97,8 @@ class Spice(msgspec.Struct, frozen=True, kw_only=True):
     new_ids: bool = True
     refuse_behind: bool = False
     batch: int = 100
+    hooks: bool = True
+    page_size: int = 100
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +139,7 @@ PEOPLE = {
 INTENTS = {
     "new-lead": 9.0,
     "new-lead-taken": 1.0,
+    "new-lead-revised": 3.0,
     "revise": 9.0,
     "qualify": 3.0,
     "disqualify": 2.0,
@@ -200,25 +204,43 @@ def places(kind: str, menu: Menu) -> Sequence[str]:
     return ("",)
 
 
-def draw(crm: str, menu: Menu, seed: int, steps: int) -> Plan:
-    """The plan of a seed: the same for the same program."""
+def draw(
+    crm: str,
+    menu: Menu,
+    seed: int,
+    steps: int,
+    *,
+    tilt: Mapping[str, object] | None = None,
+    often: Mapping[str, float] | None = None,
+    aims: Sequence[tuple[str, str]] = (),
+) -> Plan:
+    """The plan of a seed: the same for the same program.
+
+    ``tilt``: values of ``Spice`` that are not left to chance. ``often``: rates that are others than in ``RATES``. ``aims``: faults
+    with their steps that come besides, in the first quarter.
+    """
     rng = random.Random(f"{crm}/{seed}")
-    spice = _spice(rng)
+    spice = msgspec.structs.replace(_spice(rng), **(tilt or {}))
+    rates = {**RATES, **(often or {})}
     kinds = [
         kind
         for kind in RATES
         if (kind not in PEOPLE or kind in menu.acts)
         and (kind not in VICES or kind in menu.vices)
         and (kind != "erase" or spice.audits)
+        and (kind != "hooks" or spice.hooks)
     ]
     events: list[Event] = []
     for kind in kinds:
-        expected = RATES[kind] * steps / 1000
+        expected = rates[kind] * steps / 1000
         times = int(expected) + (rng.random() < expected % 1)
         for _ in range(times):
             step = rng.randrange(steps)
             at = rng.choice(places(kind, menu)) if kind in FAULTS else ""
             events.append(Event(step=step, kind=kind, n=rng.randrange(NUMBERS), at=at))
+    events += [
+        Event(step=rng.randrange(1 + steps // 4), kind=kind, n=rng.randrange(NUMBERS), at=at) for kind, at in aims
+    ]
     events.sort(key=lambda event: event.step)
     return Plan(crm=crm, seed=seed, steps=steps, spice=spice, events=tuple(events))
 
@@ -235,6 +257,8 @@ def _spice(rng: random.Random) -> Spice:
         new_ids=rng.random() < 0.5,  # noqa: PLR2004 - a coin
         refuse_behind=rng.random() < 0.5,  # noqa: PLR2004 - the same
         batch=rng.choice((1, 3, 100)),
+        hooks=rng.random() < 0.5,  # noqa: PLR2004 - the same
+        page_size=rng.choice((4, 10, 100)),
     )
 
 

@@ -69,7 +69,7 @@ class Troubles:
         if event.kind in ARMED:
             self._town.arm(event)
         elif event.kind == "late-commit":
-            self._town.watched.late.append((event.at, 0.5 + event.n % LATE_S, lambda: self._count(event)))
+            self._town.watched.late.append((event.at, 1.5 + event.n % LATE_S, lambda: self._count(event)))
         elif event.kind in LINE or event.kind in LOST:
             self._spoil(event)
         elif event.kind == "restart":
@@ -93,7 +93,7 @@ class Troubles:
         town.broker.lose = town.broker.part = 0
         town.group.wake()
         if self._files:
-            town.write_tenant(100)
+            town.write_tenant(town.plan.spice.page_size)
 
     def _count(self, event: Event) -> None:
         self._town.hits[event.kind, event.at] += 1
@@ -156,8 +156,12 @@ class Troubles:
         self._town.write_tenant(rng.choice((3, 10, 100)), spoilt)
 
     def _search_late(self, n: int, rng: random.Random) -> None:
+        """A person's edit that lists show long after it."""
         if ids := list(self._town.journal.live):
-            self._town.crm.lag(rng.choice(ids), self._town.late_s(n))
+            one, crm = rng.choice(ids), self._town.crm
+            crm.lag(one, self._town.late_s(n))
+            crm.edit(one, {"phone": f"+9 {self._town.step}{n:06d}"})
+            crm.lag(one, None)
 
     def _later(self, seconds: float, work: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(seconds, work)

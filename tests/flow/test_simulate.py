@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from sales_crm_bridge import cli, wiring
 from sales_crm_bridge.simulate.crms import CRMS
-from sales_crm_bridge.simulate.mutations import MUTATIONS, planted, tilted
+from sales_crm_bridge.simulate.mutations import MUTATIONS, drawn, planted
 from sales_crm_bridge.simulate.plan import FAULTS, RATES, cells, draw, load, save
 from sales_crm_bridge.simulate.runs import Result, minimise, play
 
@@ -51,7 +51,7 @@ def test_a_plan_can_be_kept_and_run_again(tmp_path: Path) -> None:
 
 def test_a_failing_plan_gets_smaller_and_still_fails(tmp_path: Path) -> None:
     """Left out is what does not matter: of more than a hundred events a handful is left."""
-    plan = tilted(draw("memory", CRMS["memory"].menu, 1, 1000), "no-inbox")
+    plan = drawn("no-inbox", "memory", 1, 1000)
     runs = 0
 
     def again(smaller: object) -> Result:

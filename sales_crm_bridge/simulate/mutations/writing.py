@@ -136,7 +136,8 @@ def search_then_create() -> list[Swap]:
 
     def pushed(adapter: Any, batch: Any) -> Any:
         rest = [write for write in batch if write.crm_id]
-        told = dict(zip(rest, (yield from adapter.push(rest)), strict=True)) if rest else {}
+        outcomes = (yield from adapter.push(rest)) if rest else []
+        told = {write.trace: outcome for write, outcome in zip(rest, outcomes, strict=True)}
         for write in batch:
             if write.crm_id:
                 continue
@@ -147,11 +148,11 @@ def search_then_create() -> list[Swap]:
             (found,) = yield (_hubspot("/search", Effect.READ, body),)
             rows = msgspec.json.decode(found.body)["results"]
             if rows:
-                (told[write],) = yield from adapter.push([msgspec.structs.replace(write, crm_id=rows[0]["id"])])
+                (told[write.trace],) = yield from adapter.push([msgspec.structs.replace(write, crm_id=rows[0]["id"])])
                 continue
             (reply,) = yield (_hubspot("", Effect.WRITE, {"properties": write.fields}),)
-            told[write] = _made(reply)
-        return [told[write] for write in batch]
+            told[write.trace] = _made(reply)
+        return [told[write.trace] for write in batch]
 
     return _adapters_with(pushed)
 
