@@ -108,7 +108,8 @@ def read_back(step: Next, record: Record | None) -> Next:
 def bind(eyes: Look, lead_id: str, binding: Binding | None, record: Record, asked_us: int) -> Binding:
     """A lead of ours whose record the ledger did not know (found under our key).
 
-    Its fields count as empty, so the next pull tells what they hold: nobody knows what was told of them in an earlier life.
+    Its fields count as empty, so the next pull tells what they hold: nobody knows what was told of them in an earlier life. A write
+    that comes before it is tied to the version that was found.
     """
     held = binding or unbound(eyes.conn, lead_id)
     stamp = Stamp(eyes.keyring.current_id, Origin.LEARNT, record.modified_us or asked_us, held.aggregate_version)
@@ -117,7 +118,7 @@ def bind(eyes: Look, lead_id: str, binding: Binding | None, record: Record, aske
         crm_id=record.id,
         state=LeadState.LIVE,
         heirs=b"",
-        version="",
+        version=record.version,
         modified_us=0,
         known_us=0,
         fingerprint=b"",

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
+_ENDED = frozenset({LeadState.ARCHIVED, LeadState.GONE, LeadState.CONVERTED, LeadState.MERGED})
+"""States of a lead that was told as no lead any more. One that was merged comes back in a record that carries its key: what it was
+merged into had been deleted, and was restored."""
+
+
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """The tenant's eyes: what is compared (``layout``, the slots' names, and ``sources`` of a record) and with which keys.
 
@@ -242,7 +247,7 @@ class _Page:
     def see_known(self, sighting: Sighting, binding: Binding) -> None:
         record, eyes = sighting.record, self.eyes
         moved = binding.crm_id not in ("", record.id)
-        back = binding.state in (LeadState.ARCHIVED, LeadState.GONE, LeadState.CONVERTED)
+        back = binding.state in _ENDED
         if not moved and not back and self.is_old(record, binding):
             self.stale += 1
             self.keep(msgspec.structs.replace(binding, sweep=max(binding.sweep, self.sweep)))

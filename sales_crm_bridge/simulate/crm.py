@@ -46,6 +46,8 @@ class Crm(ABC):
     secrets: ClassVar[Mapping[str, str]]
     menu: ClassVar[Menu]
     sales: ClassVar[str] = "full_name"
+    bin_is_writable: ClassVar[bool] = False
+    """Whether what is archived can be written to, out of the checker's sight."""
     sandbox: Any
 
     def __init__(self, *, clock: Callable[[], float], rng: random.Random, spice: Spice) -> None:

@@ -116,6 +116,7 @@ class Rpc(Declared):
     """JSON-RPC over POST, a session, no conditional writes."""
 
     file = "rpc"
+    bin_is_writable = True
     key = "x_bridge_ref"
     named: ClassVar = {"name": "name", "email": "email_from", "phone": "phone", "status": "stage"}
     words: ClassVar = {"proposition": "working", "lost": "disqualified"}

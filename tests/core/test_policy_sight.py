@@ -227,6 +227,26 @@ def test_what_was_merged_into_a_record_that_is_gone_again_is_told_as_removed() -
     assert world.read(binned, asked=3000).drafts == []
 
 
+def test_a_lead_that_was_merged_into_a_deleted_record_comes_back_with_it() -> None:
+    """Its key stands in the record that is restored: that is told as the lead's return, with all that it holds."""
+    world = World()
+    world.read(record("1", key="L-1"), record("2", email="b@x.example"))
+    world.read(record("3", 120, state=LeadState.ARCHIVED, merged_ids=("1", "2"), key="L-1"), asked=2000)
+    (back,) = world.read(record("3", 130, merged_ids=("1", "2"), key="L-1"), asked=3000).drafts
+    assert isinstance(back, Restored)
+    assert (back.lead_id, world.bindings["L-1"].crm_id, world.bindings["L-1"].state) == ("L-1", "3", LeadState.LIVE)
+
+
+def test_a_record_that_was_found_by_its_key_is_written_to_as_it_was_found() -> None:
+    """Its fields are still to be told, and a write that comes first is tied to the version that the search has shown."""
+    found = booking.bind(EYES, "L-1", None, record(), 1000)
+    assert found.version == "100"
+    world = World()
+    world.bindings["L-1"] = found
+    (seen,) = world.read(record(), asked=2000).drafts
+    assert isinstance(seen, Observed)
+
+
 def test_a_return_from_the_bin_in_a_merged_record_is_one_fact() -> None:
     """The record that it returned as is named by the return; a change of its values is told besides."""
     for name, kinds in (("Ada", [Restored]), ("Ada King", [Restored, Observed])):
