@@ -1,4 +1,4 @@
-"""What clients of the Sales domain utter: intents, on the topic."""
+"""What clients of the Sales domain utter: intents on the topic, and calls for a lead."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Clients:
             "unknown-lead": lambda mark, _: self._qualify(f"U-{mark}", mark),
             "again": self._again,
             "garbage": self._garbage,
+            "ask": lambda _, rng: self._ask(self._some(rng) or self._theirs(rng)),
         }
 
     def do(self, event: Event, rng: random.Random) -> None:
@@ -70,6 +71,11 @@ class Clients:
         """A lead that the CRM's people have made, and that Sales was told of."""
         born = sorted(self._town.reader.born)
         return rng.choice(born) if born else ""
+
+    def _ask(self, lead_id: str) -> None:
+        """A call that wants to see a lead as it is now."""
+        if lead_id:
+            self._town.ask(lead_id)
 
     def _garbage(self, _mark: str, _rng: random.Random) -> None:
         self._town.group.put(f"{TENANT}/x".encode(), b"\xff\xff not an intent", ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import random
@@ -21,6 +22,7 @@ from sales_crm_bridge.crm_http import HttpxTransport
 from sales_crm_bridge.errors import EnvironmentFault, RuntimeFault
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.roster import Roster
+from sales_crm_bridge.rpc.asking import Asker
 from sales_crm_bridge.sandbox import SandboxTransport
 from sales_crm_bridge.settings import Settings
 from sales_crm_bridge.simulate.acts import Acts
@@ -60,6 +62,8 @@ EPOCH_US = 1_790_000_000_000_000
 DAY_S = 86_400.0
 TENANT = "acme"
 PARTITIONS = 4
+ASK_US = 10_000_000
+"""How long a caller waits for a lead."""
 HURRY_S = 20 * DAY_S
 """Virtual time in which a plan's steps must have come; they come by themselves, since every process renews its leases."""
 
@@ -101,6 +105,7 @@ class Deployment:
         self.borders: dict[int, Border] = {}
         self.services: dict[int, Service] = {}
         self._doors: dict[int, Receiver] = {}
+        self._askers: dict[int, Asker] = {}
         self._queue: deque[Event] = deque(plan.events)
         self._armed: dict[tuple[str, str], list[Event]] = {}
         self._steps = asyncio.Event()
@@ -234,6 +239,16 @@ class Deployment:
         verdict = await door.receive(Request(scope, receive), TENANT, self.crm.file)
         one.answered(int(verdict.status))
 
+    def ask(self, lead_id: str) -> None:
+        """Have one of the processes be asked for a lead."""
+        if self._askers:
+            slot = sorted(self._askers)[self.step % len(self._askers)]
+            self.spawn(self._ask(self._askers[slot], lead_id, self.borders[slot].clock.now_us()), self.borders[slot])
+
+    async def _ask(self, asker: Asker, lead_id: str, now_us: int) -> None:
+        with contextlib.suppress(RuntimeFault, EnvironmentFault):
+            await asker.ask(1, lead_id, now_us + ASK_US)
+
     def drain(self, process: Border) -> bool:
         """Have a process end as at a roll-out; False: it is not up."""
         slot = next((slot for slot, border in self.borders.items() if border is process), -1)
@@ -275,6 +290,7 @@ class Deployment:
             service = self.services[slot] = self._service(ledger, border, member)
             roster = service.roster
             assert isinstance(roster, Roster)
+            self._askers[slot] = Asker(cast("Ledger", BorderLedger(ledger, border)), border.clock, border.name)
             self._doors[slot] = Receiver(
                 fronts.Doors(roster),
                 cast("Ledger", BorderLedger(ledger, border)),
@@ -291,6 +307,7 @@ class Deployment:
             return border.back_s or 1.0
         finally:
             self._doors.pop(slot, None)
+            self._askers.pop(slot, None)
             self.services.pop(slot, None)
             del self.borders[slot]
             await end([task for task in border.tasks if not task.done()])

@@ -19,15 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NUMBERS = 1_000_000
+COVERING = 8
+"""Faults in 1,000 steps that are there for the table of coverage alone."""
 
 LEDGER_WRITES = (
     "answer",
+    "answers_take",
     "calls_count",
     "commit",
     "connection_say",
     "forget",
     "glance",
     "hear",
+    "inquire",
     "leases_drop",
     "leases_renew",
     "leases_take",
@@ -148,8 +152,9 @@ INTENTS = {
     "late-intent": 1.5,
     "again": 2.0,
     "garbage": 0.5,
+    "ask": 4.0,
 }
-"""What clients of the domain utter, and how often."""
+"""What clients of the domain utter and ask, and how often."""
 
 DEATHS = {"kill": 7.0, "restart": 1.5, "rebalance": 1.5}
 LEDGER = {"ledger-busy": 3.0, "ledger-unknown": 3.0, "ledger-held": 1.0, "pause": 2.0}
@@ -238,11 +243,29 @@ def draw(
             step = rng.randrange(steps)
             at = rng.choice(places(kind, menu)) if kind in FAULTS else ""
             events.append(Event(step=step, kind=kind, n=rng.randrange(NUMBERS), at=at))
+    events += _covering(menu, seed, steps, spice)
     events += [
         Event(step=rng.randrange(1 + steps // 4), kind=kind, n=rng.randrange(NUMBERS), at=at) for kind, at in aims
     ]
     events.sort(key=lambda event: event.step)
     return Plan(crm=crm, seed=seed, steps=steps, spice=spice, events=tuple(events))
+
+
+def _covering(menu: Menu, seed: int, steps: int, spice: Spice) -> list[Event]:
+    """Faults at the next few steps of the table: over enough seeds, at every one of it.
+
+    Half of them wait from the very beginning, for what happens there alone.
+    """
+    rng = random.Random(f"cover/{seed}")
+    every = [cell for cell in cells(menu) if cell[1] and (cell[0] in DEATHS or cell[0] in LEDGER or cell[0] in LINE)]
+    random.Random("cover").shuffle(every)
+    times = COVERING * steps // 1000
+    chosen = [every[(seed * times + number) % len(every)] for number in range(times)]
+    return [
+        Event(step=rng.choice((0, rng.randrange(1 + steps // 2))), kind=kind, n=rng.randrange(NUMBERS), at=at)
+        for kind, at in chosen
+        if spice.hooks or "hear" not in at
+    ]
 
 
 def _spice(rng: random.Random) -> Spice:
