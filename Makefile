@@ -63,11 +63,11 @@ demo: venv ## 500 leads, a sandbox CRM, Kafka inside the process: the whole flow
 
 .PHONY: simulate
 simulate: venv ## The whole bridge in a world of faults: a fixed set of seeds and fresh ones, below three minutes
-	$(STAGE) $@ sales-crm-bridge simulate --seeds 1..12 --fresh 4 --steps 2000 --jobs 2
+	$(STAGE) $@ sales-crm-bridge simulate --seeds 1..15 --fresh 3 --steps 2000 --jobs 2
 
 .PHONY: nightly
 nightly: venv ## A million faults, with fresh seeds: hours
-	$(STAGE) $@ sales-crm-bridge simulate --seeds 1..200 --fresh 1400 --steps 2000 --jobs 2 --full --save nightly-failed.json
+	$(STAGE) $@ sales-crm-bridge simulate --seeds 1..200 --fresh 1900 --steps 2000 --jobs 2 --full --save nightly-failed.json
 
 # --- Speed ------------------------------------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ generate: protos ## Generate everything that is generated: messages, schemas, re
 CHECKS := check-format check-lint check-types check-imports check-protos check-shell check-yaml check-docker check-generated
 
 .PHONY: check
-check: checks test ## The whole gate
+check: checks test simulate ## The whole gate
 
 .PHONY: checks
 checks: $(CHECKS) ## All of it that needs no test: seconds each

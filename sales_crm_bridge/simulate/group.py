@@ -67,13 +67,15 @@ class Group:
             member.back(back)
 
     def trim(self) -> None:
-        """What retention does: everything that is there now is gone, whether it was read or not."""
+        """What retention does: everything that is there now is gone, whether it was read or not.
+
+        Not where nobody has had a place yet: what was gone before the bridge began was never its own.
+        """
         for number, log in enumerate(self.topics.intents):
-            place = (contract.INTENT_TOPIC, number)
-            read = max((member.places.get(place, 0) for member in self._members), default=0)
-            read = max(read, self.committed.get(place, 0))
-            self.unread.update((number, offset) for offset in range(read, len(log)))
-        self.topics.trim()
+            read = self.committed.get((contract.INTENT_TOPIC, number))
+            if read is not None:
+                self.unread.update((number, offset) for offset in range(read, len(log)))
+                self.topics.lows[number] = len(log)
 
     def _share(self) -> None:
         for at, member in enumerate(self._members):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NUMBERS = 1_000_000
+LEFT_OUT = 0.25
+"""How likely a kind of fault is left out of a run."""
+
 COVERING = 8
 """Faults in 1,000 steps that are there for the table of coverage alone."""
 
@@ -221,12 +224,12 @@ def draw(
 ) -> Plan:
     """The plan of a seed: the same for the same program.
 
-    ``tilt``: values of ``Spice`` that are not left to chance. ``often``: rates that are others than in ``RATES``. ``aims``: faults
-    with their steps that come besides, in the first quarter.
+    ``tilt``: values of ``Spice`` that are not left to chance. ``often``: rates that are others than in ``RATES``; nothing
+    is done for coverage then. ``aims``: faults with their steps that come besides, in the first quarter.
     """
     rng = random.Random(f"{crm}/{seed}")
     spice = msgspec.structs.replace(_spice(rng), **(tilt or {}))
-    rates = {**RATES, **(often or {})}
+    rates = {**_swarm(rng), **(often or {})}
     kinds = [
         kind
         for kind in RATES
@@ -243,7 +246,8 @@ def draw(
             step = rng.randrange(steps)
             at = rng.choice(places(kind, menu)) if kind in FAULTS else ""
             events.append(Event(step=step, kind=kind, n=rng.randrange(NUMBERS), at=at))
-    events += _covering(menu, seed, steps, spice)
+    if not often:
+        events += _covering(menu, seed, steps, spice)
     events += [
         Event(step=rng.randrange(1 + steps // 4), kind=kind, n=rng.randrange(NUMBERS), at=at) for kind, at in aims
     ]
@@ -251,10 +255,19 @@ def draw(
     return Plan(crm=crm, seed=seed, steps=steps, spice=spice, events=tuple(events))
 
 
+def _swarm(rng: random.Random) -> dict[str, float]:
+    """Rates of one run: some kinds of faults are left out, and some runs are calm, so that what the others hide can show."""
+    density = rng.choice((0.2, 0.7, 1.2))
+    return {
+        kind: rate * density * (rng.random() >= LEFT_OUT) / (1 - LEFT_OUT) if kind in FAULTS else rate
+        for kind, rate in RATES.items()
+    }
+
+
 def _covering(menu: Menu, seed: int, steps: int, spice: Spice) -> list[Event]:
     """Faults at the next few steps of the table: over enough seeds, at every one of it.
 
-    Half of them wait from the very beginning, for what happens there alone.
+    They wait from the very beginning, also for what happens there alone; the others come at any time.
     """
     rng = random.Random(f"cover/{seed}")
     every = [cell for cell in cells(menu) if cell[1] and (cell[0] in DEATHS or cell[0] in LEDGER or cell[0] in LINE)]
@@ -262,7 +275,7 @@ def _covering(menu: Menu, seed: int, steps: int, spice: Spice) -> list[Event]:
     times = COVERING * steps // 1000
     chosen = [every[(seed * times + number) % len(every)] for number in range(times)]
     return [
-        Event(step=rng.choice((0, rng.randrange(1 + steps // 2))), kind=kind, n=rng.randrange(NUMBERS), at=at)
+        Event(step=0, kind=kind, n=rng.randrange(NUMBERS), at=at)
         for kind, at in chosen
         if spice.hooks or "hear" not in at
     ]

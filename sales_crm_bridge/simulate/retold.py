@@ -17,6 +17,7 @@ class Retold:
         self._told: dict[str, dict[str, object]] = {}
         self._converted: set[str] = set()
         self._merged: set[str] = set()
+        self._named: set[str] = set()
 
     def wrong(self, fact: contract.SalesIntegrationFact) -> str:
         """Why the next fact tells nothing new of its lead; "" if it does."""
@@ -38,14 +39,19 @@ class Retold:
             case "crm_lead_pushed":
                 self._pushed(lead, fact.crm_lead_pushed)
                 return ""
+            case "crm_lead_push_failed":
+                if fact.crm_lead_push_failed.external.record_id:
+                    self._named.add(lead)
+                return ""
             case _:
                 return ""
 
     def _removed(self, lead: str, removed: contract.CrmLeadRemoved) -> str:
         there = self._records.pop(lead, None) is not None
         merged = removed.removal == contract.CrmRemovalKind.CRM_REMOVAL_KIND_MERGED
-        # What is in the bin can be merged all the same, and where it went is news.
-        news = there or (merged and lead not in self._merged)
+        # What is in the bin can be merged all the same, and where it went is news. A write that failed may have named the record.
+        news = there or lead in self._named or (merged and lead not in self._merged)
+        self._named.discard(lead)
         if merged:
             self._merged.add(lead)
         return "" if news else "removed, and was not there"

@@ -78,7 +78,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         swaps=reading.position_first,
         tilt={"audits": False, "leads": 90, "page_size": 4},
         often={**CALM, "edit": 5.0, "new-lead-revised": 0.5},
-        aims=[("kill", "after ledger.commit")] * 2,
+        aims=[("ledger-unknown", "ledger.commit")] * 4,
     ),
     "outbox-apart": Mutation(what="facts are committed after what they tell", crm="memory", swaps=reading.outbox_apart),
     "echo-window": Mutation(
@@ -123,7 +123,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         what="what is not there yet counts as not carried out",
         crm="hubspot",
         swaps=writing.settled_at_once,
-        often={"late-commit": 20.0, "new-lead-revised": 15.0, "timeout-after": 0.0, "kill": 1.0},
+        often={**CALM, "late-commit": 25.0, "new-lead-revised": 25.0, "new-lead": 5.0},
     ),
     "lost-is-refused": Mutation(
         what="an update whose answer was lost counts as refused", crm="memory", swaps=writing.never_read_back
