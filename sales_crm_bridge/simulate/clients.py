@@ -75,7 +75,7 @@ class Clients:
     def _ask(self, lead_id: str) -> None:
         """A call that wants to see a lead as it is now."""
         if lead_id:
-            self._town.ask(lead_id)
+            self._town.callers.ask(lead_id)
 
     def _garbage(self, _mark: str, _rng: random.Random) -> None:
         self._town.group.put(f"{TENANT}/x".encode(), b"\xff\xff not an intent", ())

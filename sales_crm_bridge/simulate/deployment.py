@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import random
@@ -15,14 +14,11 @@ from string import Template
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-from starlette.requests import Request
 
-from sales_crm_bridge import fronts, tenants, wiring
+from sales_crm_bridge import tenants, wiring
 from sales_crm_bridge.crm_http import HttpxTransport
 from sales_crm_bridge.errors import EnvironmentFault, RuntimeFault
 from sales_crm_bridge.ledger import open_ledger
-from sales_crm_bridge.roster import Roster
-from sales_crm_bridge.rpc.asking import Asker
 from sales_crm_bridge.sandbox import SandboxTransport
 from sales_crm_bridge.settings import Settings
 from sales_crm_bridge.simulate.acts import Acts
@@ -34,6 +30,7 @@ from sales_crm_bridge.simulate.border import (
     SkewedClock,
     place_of,
 )
+from sales_crm_bridge.simulate.callers import Callers
 from sales_crm_bridge.simulate.crm import HOOKS_AT
 from sales_crm_bridge.simulate.crms import CRMS
 from sales_crm_bridge.simulate.group import Broker, Group, Member
@@ -44,8 +41,6 @@ from sales_crm_bridge.simulate.reader import Reader
 from sales_crm_bridge.simulate.topic import Topics
 from sales_crm_bridge.simulate.world import SeededDice
 from sales_crm_bridge.tasks import end, first
-from sales_crm_bridge.web.hooks import Receiver
-from sales_crm_bridge.web.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -54,7 +49,6 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ledger.sql_ledger import SqlLedger
     from sales_crm_bridge.ports import CrmAdapter, Ledger
     from sales_crm_bridge.service import Service
-    from sales_crm_bridge.simulate.crm import Post
     from sales_crm_bridge.simulate.loop import VirtualLoop
     from sales_crm_bridge.simulate.plan import Event, Plan
 
@@ -62,8 +56,6 @@ EPOCH_US = 1_790_000_000_000_000
 DAY_S = 86_400.0
 TENANT = "acme"
 PARTITIONS = 4
-ASK_US = 10_000_000
-"""How long a caller waits for a lead."""
 HURRY_S = 20 * DAY_S
 """Virtual time in which a plan's steps must have come; they come by themselves, since every process renews its leases."""
 
@@ -96,6 +88,7 @@ class Deployment:
         self.group = Group(self.topics)
         self.broker = Broker(self.topics, self.group)
         self.reader = Reader()
+        self.callers = Callers(self)
         self.acts = Acts(self)
         self.trace: list[str] | None = [] if trace else None
         self.step = 0
@@ -104,8 +97,6 @@ class Deployment:
         self.wrong: list[tuple[str, str]] = []
         self.borders: dict[int, Border] = {}
         self.services: dict[int, Service] = {}
-        self._doors: dict[int, Receiver] = {}
-        self._askers: dict[int, Asker] = {}
         self._queue: deque[Event] = deque(plan.events)
         self._armed: dict[tuple[str, str], list[Event]] = {}
         self._steps = asyncio.Event()
@@ -212,43 +203,6 @@ class Deployment:
             await self.clock.sleep(1.0)
         self.wrong.append(("settles", "a process does not drain within ten minutes"))
 
-    def post(self, n: int) -> None:
-        """Have the CRM post its webhooks to one of the processes, or have them get lost on the way."""
-        slots = sorted(self._doors)
-        for one in self.crm.deliveries():
-            if not slots or n % 4 == 0:
-                one.answered(None)
-                continue
-            slot = slots[n % len(slots)]
-            self.spawn(self._deliver(self._doors[slot], one), self.borders[slot])
-
-    async def _deliver(self, door: Receiver, one: Post) -> None:
-        path = f"/webhooks/{TENANT}/{self.crm.file}"
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [(name.lower().encode(), value.encode()) for name, value in one.headers.items()],
-        }
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": one.body, "more_body": False}
-
-        verdict = await door.receive(Request(scope, receive), TENANT, self.crm.file)
-        one.answered(int(verdict.status))
-
-    def ask(self, lead_id: str) -> None:
-        """Have one of the processes be asked for a lead."""
-        if self._askers:
-            slot = sorted(self._askers)[self.step % len(self._askers)]
-            self.spawn(self._ask(self._askers[slot], lead_id, self.borders[slot].clock.now_us()), self.borders[slot])
-
-    async def _ask(self, asker: Asker, lead_id: str, now_us: int) -> None:
-        with contextlib.suppress(RuntimeFault, EnvironmentFault):
-            await asker.ask(1, lead_id, now_us + ASK_US)
-
     def drain(self, process: Border) -> bool:
         """Have a process end as at a roll-out; False: it is not up."""
         slot = next((slot for slot, border in self.borders.items() if border is process), -1)
@@ -288,16 +242,7 @@ class Deployment:
         self.borders[slot] = border
         try:
             service = self.services[slot] = self._service(ledger, border, member)
-            roster = service.roster
-            assert isinstance(roster, Roster)
-            self._askers[slot] = Asker(cast("Ledger", BorderLedger(ledger, border)), border.clock, border.name)
-            self._doors[slot] = Receiver(
-                fronts.Doors(roster),
-                cast("Ledger", BorderLedger(ledger, border)),
-                border.clock,
-                Meter(),
-                fronts.door_limits(self.settings),
-            )
+            self.callers.open(slot, service, ledger, border)
             working = asyncio.ensure_future(service.run())
             dying = asyncio.ensure_future(border.dead.wait())
             await first((working, dying))
@@ -306,8 +251,7 @@ class Deployment:
                 return self._ended(working)
             return border.back_s or 1.0
         finally:
-            self._doors.pop(slot, None)
-            self._askers.pop(slot, None)
+            self.callers.close(slot)
             self.services.pop(slot, None)
             del self.borders[slot]
             await end([task for task in border.tasks if not task.done()])

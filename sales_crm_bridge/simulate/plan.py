@@ -175,6 +175,11 @@ FAULTS = tuple({**DEATHS, **LEDGER, **LINE, **LOST, **BROKER, **REST, **VICES})
 """The kinds of events that are faults."""
 
 
+def at_ledger(name: str) -> str:
+    """The name of a step of the ledger."""
+    return f"ledger.{name}"
+
+
 def ledger_steps(menu: Menu, *, writes: bool = False) -> list[str]:
     """The ledger's steps that processes take in a world, those that write alone or all of them."""
     found = [*LEDGER_WRITES, *([] if writes else LEDGER_READS)]

@@ -60,7 +60,7 @@ class Troubles:
             "file": lambda _, rng: self._write(rng, ""),
             "file-broken": lambda _, rng: self._write(rng, SPOILT),
             "search-late": self._search_late,
-            "hooks": lambda n, _: town.post(n),
+            "hooks": lambda n, _: town.callers.post(n),
             "cursor-expired": lambda _n, _: town.crm.forget_cursors(),
         }
 

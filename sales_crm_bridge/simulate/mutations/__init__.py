@@ -14,7 +14,7 @@ import msgspec
 from sales_crm_bridge.simulate.crms import CRMS
 from sales_crm_bridge.simulate.mutations import passing, reading, writing
 from sales_crm_bridge.simulate.mutations.reading import Swap
-from sales_crm_bridge.simulate.plan import DEATHS, LEDGER, LINE, LOST, draw
+from sales_crm_bridge.simulate.plan import DEATHS, LEDGER, LINE, LOST, at_ledger, draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         swaps=reading.position_first,
         tilt={"audits": False, "leads": 90, "page_size": 4},
         often={**CALM, "edit": 5.0, "new-lead-revised": 0.5},
-        aims=[("ledger-unknown", "ledger.commit")] * 4,
+        aims=[("ledger-unknown", at_ledger("commit"))] * 4,
     ),
     "outbox-apart": Mutation(what="facts are committed after what they tell", crm="memory", swaps=reading.outbox_apart),
     "echo-window": Mutation(
