@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge.sandbox import Fault, FaultKind
-from sales_crm_bridge.simulate.plan import LINE, LOST
+from sales_crm_bridge.simulate.plan import LINE, LOST, at_ledger
 
 if TYPE_CHECKING:
     import random
@@ -21,6 +21,7 @@ AWAY_S, HELD_S, LOCKED_S, LATE_S = 50, 90, 8, 8
 
 SKEW_US = 1_000_000
 TOO_MANY = 429
+ACCEPTED = f"after {at_ledger('tenant_accept')}"
 SPOILT = "\nnobody: knows this key\n"
 
 _KINDS: dict[str, tuple[FaultKind, int]] = {
@@ -152,6 +153,9 @@ class Troubles:
             border.clock.skew_us = rng.randrange(-SKEW_US, SKEW_US + 1)
 
     def _write(self, rng: random.Random, spoilt: str) -> None:
+        """Change the tenant's file, well or badly; one that was never in force would be another story."""
+        if not self._town.crossings[ACCEPTED]:
+            return
         self._files += 1
         self._town.write_tenant(rng.choice((3, 10, 100)), spoilt)
 
