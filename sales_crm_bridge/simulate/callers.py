@@ -73,7 +73,7 @@ class Callers:
             await asker.ask(1, lead_id, until_us)
 
     async def _deliver(self, door: Receiver, one: Post) -> None:
-        connection = self._town.crm.file
+        connection = self._town.crm.connection
         path = f"/webhooks/{TENANT}/{connection}"
         scope = {
             "type": "http",

@@ -46,6 +46,10 @@ class Crm(ABC):
     secrets: ClassVar[Mapping[str, str]]
     menu: ClassVar[Menu]
     sales: ClassVar[str] = "full_name"
+
+    connection: ClassVar[str]
+    """The name of the tenant's connection."""
+
     bin_is_writable: ClassVar[bool] = False
     """Whether what is archived can be written to, out of the checker's sight."""
     sandbox: Any

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sales_crm_bridge.sandbox.hubspot import HookApp, Portal, Vices
+from sales_crm_bridge.sandbox.hubspot import CONTACTS, HookApp, Link, Portal, Vices
+from sales_crm_bridge.sandbox.hubspot.portal import PRIMARY_CONTACT
 from sales_crm_bridge.sandbox.memory import MemoryCrm
 from sales_crm_bridge.simulate.crm import HOOKS_AT, Crm, Post
 from sales_crm_bridge.simulate.declared_crms import Cloud, Harbour, Miserly, Plain, Rpc
@@ -21,6 +22,7 @@ class HubSpot(Crm):
     """Contacts that are leads, by OAuth."""
 
     file = "hubspot"
+    connection = "hubspot"
     sales = "last_name"
     named: ClassVar = {"name": "lastname", "email": "email", "phone": "phone", "status": "hs_lead_status"}
     words: ClassVar = {"NEW": "new", "OPEN": "working", "CONNECTED": "qualified", "UNQUALIFIED": "disqualified"}
@@ -51,7 +53,7 @@ class HubSpot(Crm):
         self.sandbox = self._portal = Portal(clock=clock, rng=rng, vices=vices)
         self._portal.tokens.oauth_app("client", "app-secret", "refresh-1")
         self._portal.add_property("contacts", "bridge_lead_id", unique=True)
-        url = f"{HOOKS_AT}/webhooks/acme/{self.file}"
+        url = f"{HOOKS_AT}/webhooks/acme/hubspot"
         secret = self.secrets["SECRET"]
         self._portal.webhooks.register(
             HookApp(app_id=99, client_secret=secret, target_url=url, duplicates=0.2, disorder=0.3, repeated_ids=0.1)
@@ -104,10 +106,89 @@ class HubSpot(Crm):
         }
 
 
+class HubSpotLeads(HubSpot):
+    """The Lead object: a lead is two records, and a contact may have several leads."""
+
+    file = "hubspot-leads"
+    named: ClassVar = {
+        "name": "hs_lead_name",
+        "email": "contact.email",
+        "phone": "contact.phone",
+        "status": "hs_pipeline_stage",
+    }
+    words: ClassVar = {
+        "new-stage-id": "new",
+        "attempting-stage-id": "working",
+        "connected-stage-id": "working",
+        "qualified-stage-id": "qualified",
+        "unqualified-stage-id": "disqualified",
+    }
+    menu = Menu(
+        acts=("edit", "burst", "same", "create", "delete", "restore", "merge"),
+        reads=(
+            "GET /crm/v3/objects/leads",
+            "POST /crm/v3/objects/leads/search",
+            "POST /crm/v3/objects/contacts/search",
+            "POST /crm/v3/objects/leads/batch/read",
+            "POST /crm/v3/objects/contacts/batch/read",
+            "POST /oauth/v1/token",
+        ),
+        writes=(
+            "POST /crm/v3/objects/leads/batch/create",
+            "POST /crm/v3/objects/contacts/batch/create",
+            "POST /crm/v3/objects/leads/batch/update",
+            "POST /crm/v3/objects/contacts/batch/update",
+        ),
+        vices=("hooks",),
+    )
+
+    def found(self, clock: Callable[[], float], rng: random.Random) -> None:
+        super().found(clock, rng)
+        self._portal.add_property("leads", "bridge_lead_id", unique=True)
+
+    def shown(self) -> Iterable[tuple[str, Mapping[str, Any], str]]:
+        live = self._portal.truth().live
+        for crm_id, lead in live["leads"].items():
+            contact = live["contacts"].get(self._portal.contact_of(crm_id), {})
+            fields = {**lead, **{f"contact.{name}": value for name, value in contact.items()}}
+            yield crm_id, fields, lead.get("bridge_lead_id", "")
+
+    def _parts(self, values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """What of these values is the lead's, and what its contact's."""
+        theirs = self.theirs(values)
+        lead = {name: value for name, value in theirs.items() if not name.startswith("contact.")}
+        contact = {name.removeprefix("contact."): value for name, value in theirs.items() if name not in lead}
+        return lead, contact
+
+    def create(self, values: Mapping[str, str]) -> str:
+        lead, contact = self._parts(values)
+        person = self._portal.person.create("contacts", contact)
+        link = Link(to=CONTACTS, id=int(person), types=(PRIMARY_CONTACT,))
+        return self._portal.person.create("leads", lead, [link])
+
+    def edit(self, crm_id: str, values: Mapping[str, str]) -> None:
+        lead, contact = self._parts(values)
+        if lead:
+            self._portal.person.edit(crm_id, lead)
+        if contact:
+            self._portal.person.edit(self._portal.contact_of(crm_id), contact)
+
+    def binned(self) -> list[str]:
+        return sorted(self._portal.truth().archived["leads"], key=int)
+
+    def merge(self, primary: str, other: str) -> str:
+        """Merge the contacts of two leads: both leads stay, and have one contact."""
+        parts = self._portal.contact_of(primary), self._portal.contact_of(other)
+        if parts[0] != parts[1]:
+            self._portal.person.merge(*parts)
+        return primary
+
+
 class Memory(Crm):
     """The teaching CRM: conditional writes, merges, whole seconds."""
 
     file = "memory"
+    connection = "memory"
     named: ClassVar = {"name": "name", "email": "email", "phone": "phone", "status": "status"}
     words: ClassVar = {"open": "working"}
     secrets: ClassVar = {"PASSWORD": "open-sesame"}
@@ -159,6 +240,7 @@ class Memory(Crm):
 
 CRMS: Mapping[str, type[Crm]] = {
     "hubspot": HubSpot,
+    "hubspot-leads": HubSpotLeads,
     "memory": Memory,
     "plain": Plain,
     "cloud": Cloud,

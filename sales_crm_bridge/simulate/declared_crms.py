@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Declared(Crm):
     """A CRM that nobody wrote an adapter for: its sandbox is one of the dialects."""
 
+    connection = "rest"
     key: ClassVar[str] = ""
     """Where our key stands among the values ("": nowhere)."""
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 URI_MAX = 8192
+PRIMARY_CONTACT = 578
+"""The type of the association between a lead and its primary contact."""
 _DATED = re.compile(r"20\d\d-(?:03|09)")
 _STRICT_FROM = "2026-09"
 """From this version on, the administrator's validation rules bind API writes (changelog of 2026)."""
@@ -125,6 +127,12 @@ class Portal:
     def moves(self) -> int:
         """How many writes were committed so far, people's too."""
         return len(self._crm.log)
+
+    def contact_of(self, lead_id: str) -> str:
+        """The primary contact of a lead, the oldest where there are several; "" none."""
+        links = self._crm.books["leads"].records[int(lead_id)].links
+        found = [number for (kind, number), types in links.items() if kind == "contacts" and PRIMARY_CONTACT in types]
+        return str(min(found)) if found else ""
 
     # What an administrator does
 
