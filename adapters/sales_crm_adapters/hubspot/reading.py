@@ -62,6 +62,10 @@ class Pair(msgspec.Struct, frozen=True, array_like=True):
     contact: msgspec.Raw
 
 
+LOOKS = 2
+"""How often a lead's contact is looked for."""
+
+
 class Found(NamedTuple):
     """A record as HubSpot shows it, with its contact."""
 
@@ -165,12 +169,21 @@ class Reader:
         return chosen
 
     def with_contacts(self, rows: Sequence[Raw]) -> Talk[list[Found]]:
-        """Leads with their contacts, if the mapping asks for any field of theirs; one for each row."""
+        """Leads with their contacts, if the mapping asks for any field of theirs; one for each row.
+
+        A contact that is merged away between the two calls is gone in the second: its leads are asked about once more, since
+        without it they would seem to have lost its values.
+        """
         if not self.contact_fields or not rows:
             return [Found(row) for row in rows]
-        chosen = yield from self.contacts_of([row.id for row in rows])
-        contacts = yield from self.batch(CONTACTS, list(dict.fromkeys(chosen.values())), self.contact_properties)
-        return [Found(row, contacts.get(chosen.get(row.id, ""))) for row in rows]
+        held: dict[str, Raw] = {}
+        for _ in range(LOOKS):
+            chosen = yield from self.contacts_of([row.id for row in rows if row.id not in held])
+            contacts = yield from self.batch(CONTACTS, list(dict.fromkeys(chosen.values())), self.contact_properties)
+            held |= {lead: contacts[name] for lead, name in chosen.items() if name in contacts}
+            if contacts.keys() >= set(chosen.values()):
+                break
+        return [Found(row, held.get(row.id)) for row in rows]
 
     # --- single records by id or key ----------------------------------------------------------------------------------
 
