@@ -203,7 +203,7 @@ def creates_write_their_own(rest: Rest) -> Iterator[str]:
 
 
 def no_older_value(rest: Rest) -> Iterator[str]:
-    """What is told of a record's field goes forward in the CRM's history, and was there."""
+    """What is told of a record's field goes forward in the CRM's history, and was there; a window where a lead is two records."""
     versions = rest.town.journal.versions
     at: dict[tuple[str, str, str], int] = {}
     for look in rest.reader.looks:
@@ -212,7 +212,9 @@ def no_older_value(rest: Rest) -> Iterator[str]:
             key = (look.lead_id, look.record, name)
             start = at.get(key, 0)
             found = next((number for number in range(start, len(history)) if history[number][name] == value), None)
-            if found is None:
+            if found is None and rest.town.crm.in_parts:
+                rest.windows["a lead of two records told as of two moments"] += 1
+            elif found is None:
                 was = any(one[name] == value for one in history)
                 what = "an older value after a newer one" if was else "a value that was never there"
                 yield f"{look.lead_id} (record {look.record}) in version {look.version}: {name} {value!r} is {what}"

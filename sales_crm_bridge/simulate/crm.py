@@ -52,6 +52,8 @@ class Crm(ABC):
 
     bin_is_writable: ClassVar[bool] = False
     """Whether what is archived can be written to, out of the checker's sight."""
+    in_parts: ClassVar[bool] = False
+    """Whether a lead is several records there, read one after the other: what a look shows may be of two moments."""
     sandbox: Any
 
     def __init__(self, *, clock: Callable[[], float], rng: random.Random, spice: Spice) -> None:

@@ -110,6 +110,7 @@ class HubSpotLeads(HubSpot):
     """The Lead object: a lead is two records, and a contact may have several leads."""
 
     file = "hubspot-leads"
+    in_parts = True
     named: ClassVar = {
         "name": "hs_lead_name",
         "email": "contact.email",
@@ -170,8 +171,8 @@ class HubSpotLeads(HubSpot):
         lead, contact = self._parts(values)
         if lead:
             self._portal.person.edit(crm_id, lead)
-        if contact:
-            self._portal.person.edit(self._portal.contact_of(crm_id), contact)
+        if contact and (person := self._portal.contact_of(crm_id)):
+            self._portal.person.edit(person, contact)
 
     def binned(self) -> list[str]:
         return sorted(self._portal.truth().archived["leads"], key=int)
@@ -179,7 +180,7 @@ class HubSpotLeads(HubSpot):
     def merge(self, primary: str, other: str) -> str:
         """Merge the contacts of two leads: both leads stay, and have one contact."""
         parts = self._portal.contact_of(primary), self._portal.contact_of(other)
-        if parts[0] != parts[1]:
+        if all(parts) and parts[0] != parts[1]:
             self._portal.person.merge(*parts)
         return primary
 
