@@ -212,10 +212,10 @@ def no_older_value(rest: Rest) -> Iterator[str]:
             key = (look.lead_id, look.record, name)
             start = at.get(key, 0)
             found = next((number for number in range(start, len(history)) if history[number][name] == value), None)
-            if found is None and rest.town.crm.in_parts:
-                rest.windows["a lead of two records told as of two moments"] += 1
+            was = found is None and any(one[name] == value for one in history)
+            if found is None and not value and not was and rest.town.crm.in_parts:
+                rest.windows["a lead of two records told without the second (deleted meanwhile)"] += 1
             elif found is None:
-                was = any(one[name] == value for one in history)
                 what = "an older value after a newer one" if was else "a value that was never there"
                 yield f"{look.lead_id} (record {look.record}) in version {look.version}: {name} {value!r} is {what}"
             else:

@@ -41,7 +41,7 @@ class Pages:
                 rows, after, done = yield from self._search(
                     self._kind, self._reader.asked, position, min(limit, SEARCH_MAX)
                 )
-                raws = yield from self._whole(rows, archived=False)
+                raws = yield from self._whole(rows, archived=False, lags=True)
                 return Page(raws=raws, next=msgspec.structs.replace(position, after=after), done=done)
             case "contact-search", Window():
                 return (yield from self._contact_changes(position, min(limit, SEARCH_MAX)))
@@ -119,9 +119,13 @@ class Pages:
         mine = [one for one in full if one.contact and one.contact.id in chosen]
         return Page(raws=[_pair(one) for one in mine], next=msgspec.structs.replace(window, after=after), done=done)
 
-    def _whole(self, rows: list[Raw], *, archived: bool) -> Talk[list[Raw]]:
-        """Raw records of listed rows, completed where a list cannot show them whole."""
-        if self._reader.wide and rows:
+    def _whole(self, rows: list[Raw], *, archived: bool, lags: bool = False) -> Talk[list[Raw]]:
+        """Raw records of listed rows, completed where a list cannot show them whole.
+
+        ``lags``: the rows are as the index shows them, which may be as they were some time ago. Beside a contact as it is now they
+        would pass for as new as that, so a lead that has one is read by its id as well.
+        """
+        if (self._reader.wide or (lags and self._reader.contact_fields)) and rows:
             found = yield from self._reader.batch(
                 self._kind, [row.id for row in rows], self._reader.properties, archived=archived
             )
