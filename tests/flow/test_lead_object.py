@@ -131,7 +131,7 @@ async def people(home: World, rng: random.Random, turns: int) -> list[str]:
 @pytest.mark.parametrize("faults", [False, True])
 def test_leads_of_two_records_are_neither_lost_nor_doubled(tmp_path: Path, *, faults: bool) -> None:
     """Processes die between any two steps, answers are lost, contacts are merged and deleted: both sides agree in the end."""
-    rng = random.Random(f"lead object {faults}")
+    rng = random.Random(f"lead objects {faults}")
     uttered: list[str] = []
 
     async def story(home: World) -> None:
