@@ -165,6 +165,7 @@ def main() -> None:
             figures |= figures_of(name, points)
             if options.charts:
                 study = STUDIES[name]
+                options.charts.mkdir(parents=True, exist_ok=True)
                 (options.charts / f"{name}.svg").write_text(chart(points, study.chart, study.of))
         title = "studies"
     else:

@@ -94,6 +94,8 @@ class CheckReport:
 def check_files(reading: Reading) -> CheckReport:
     """Everything that can be said without leaving the machine: of the settings as they were read, and of the tenants' files."""
     findings = [*reading.findings, *operate.unfit(reading.settings, reading.place, reading.broken)]
+    if not touches(("ledger",), reading.broken):
+        findings += operate.no_room_for_ledger(reading.settings.ledger_address())
     folder = Path(reading.settings.tenants.folder)
     try:
         loaded = tenant_files.load(folder, wiring.catalogue())

@@ -128,9 +128,22 @@ def need_ledger(address: str) -> None:
         )
 
 
+def no_room_for_ledger(address: str) -> list[Finding]:
+    """What keeps an embedded ledger at ``address`` from being made or written by this process; nothing is made."""
+    file = _file_of(address)
+    if file is None:
+        return []
+    folder_fits = os.access(file.parent, os.W_OK | os.X_OK) and file.parent.is_dir()
+    if folder_fits and (not file.exists() or (file.is_file() and os.access(file, os.R_OK | os.W_OK))):
+        return []
+    said = "the ledger cannot be written here" if file.parent.is_dir() else "there is no such folder for the ledger"
+    remedy = "let its folder exist and be writable for this process, or correct `ledger`"
+    return [Finding(code="ledger.unreachable", message=said, place=Place(file=str(file)), remedy=remedy)]
+
+
 def _file_of(address: str) -> Path | None:
     """The file of an embedded ledger."""
-    return Path(address.removeprefix("sqlite:///")) if address.startswith("sqlite:") else None
+    return Path(address.removeprefix("sqlite:///")) if address.startswith("sqlite:///") else None
 
 
 # --- run --------------------------------------------------------------------------------------------------------------

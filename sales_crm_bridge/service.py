@@ -268,7 +268,9 @@ class Service:
         """Retention: forget what the named settings say may be forgotten, a batch at a time."""
         limits = self._limits
         while not self._stopping.is_set():
+            pause_s = limits.renew_s  # until the lease is ours: then the first round comes at once
             if self._keeper.holds(HOUSE_LEASE) is not None:
+                pause_s = limits.house_s
                 now_us = self._clock.now_us()
                 try:
                     gone = await self._ledger.forget(
@@ -286,7 +288,7 @@ class Service:
                 if gone >= limits.forget_batch:
                     await self._clock.sleep(0)
                     continue
-            await self._nap(limits.house_s, self._stopping)
+            await self._nap(min(pause_s, limits.house_s), self._stopping)
 
     async def _nap(self, seconds: float, waker: asyncio.Event, tasks: Sequence[asyncio.Task[None]] = ()) -> None:
         """Sleep, but wake when ``waker`` is set, or when one of ``tasks`` ends."""

@@ -1,4 +1,4 @@
-"""The verbs about bindings, and what of a handed back tenant is still under way."""
+"""The verbs about bindings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import IO, TYPE_CHECKING
 import click
 import msgspec
 
-from sales_crm_bridge import console, handover, seeding
+from sales_crm_bridge import console, seeding
 from sales_crm_bridge.cli.kit import (
     AS_JSON,
     CONFIG,
+    DURATION,
     NO_LEDGERS,
     SECRETS,
     examples,
@@ -22,7 +23,6 @@ from sales_crm_bridge.cli.kit import (
     settings_of,
 )
 from sales_crm_bridge.errors import EXIT_OK
-from sales_crm_bridge.units import seconds
 
 if TYPE_CHECKING:
     from sales_crm_bridge.seeding import Seeded
@@ -30,21 +30,6 @@ if TYPE_CHECKING:
 TENANT = click.option("--tenant", required=True, help="Whose bindings.")
 SHOWN = 50
 """So many misfits are shown to people; machines are told more."""
-
-
-class _Duration(click.ParamType[float]):
-    name = "duration"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if not isinstance(value, str):
-            return value
-        try:
-            return seconds(value)
-        except ValueError:
-            self.fail(f"{value!r} is no duration such as 30s or 10m", param, ctx)
-
-
-DURATION = _Duration()
 
 
 @click.group(epilog=examples("bindings import pairs.csv --tenant acme --dry-run", "bindings export --tenant acme"))
@@ -148,50 +133,5 @@ def bindings_export(*, config: Path | None, secrets: Path | None, tenant: str, a
             else:
                 rows.writerow(pair)
         return EXIT_OK
-
-    run_to_end(main())
-
-
-@click.command(
-    "under-way",
-    epilog=examples("tenant under-way acme", "tenant under-way acme --wait", "tenant under-way acme --json"),
-)
-@CONFIG
-@SECRETS
-@click.argument("name")
-@click.option("--wait", is_flag=True, help="Wait until nothing is left that goes on by itself.")
-@click.option(
-    "--timeout", "timeout_s", type=DURATION, default="10m", show_default=True, help="How long to wait at most."
-)
-@AS_JSON
-def under_way(
-    *, config: Path | None, secrets: Path | None, name: str, wait: bool, timeout_s: float, as_json: bool
-) -> None:
-    """Tell what is still under way for tenant NAME, whose leads go back to the domain.
-
-    Its commands that wait, are in doubt or parked, and its facts that Kafka has not taken. Exit code 0 when the leads are the
-    domain's and nothing is left; 1 while something is. Waiting ends early where only a person can go on. An intent that was uttered
-    before the leads changed hands and comes later is still the bridge's: ask again before the tenant is retired.
-    """
-    settings = settings_of(config, secrets, NO_LEDGERS, log="error")
-    out = console.Console(as_json=as_json)
-
-    async def main() -> int:
-        seen = await handover.under_way(settings, name, timeout_s if wait else 0, lambda _: None)
-        if as_json:
-            print_json(seen.to_json())
-            return seen.exit_code
-        rows = [
-            ("open commands", seen.open),
-            ("of unknown outcome", seen.unknown),
-            ("parked", seen.parked),
-            ("facts", seen.facts),
-        ]
-        out.table(f"under way for {name}", ("what", "number"), rows)
-        if seen.why is None:
-            out.say("nothing is under way: the domain has the leads", "green")
-        else:
-            out.fault(seen.why.code, seen.why.place, seen.why.message, seen.why.remedy)
-        return seen.exit_code
 
     run_to_end(main())

@@ -15,12 +15,13 @@ from sales_crm_bridge.cli.kit import (
     NO_LEDGERS,
     SECRETS,
     examples,
+    not_there,
     print_json,
     run_to_end,
     settings_of,
     user,
 )
-from sales_crm_bridge.errors import EXIT_OK, ConfigError, Finding, Place
+from sales_crm_bridge.errors import EXIT_OK
 from sales_crm_bridge.units import time_text
 from sales_crm_bridge.world import WallClock
 
@@ -88,9 +89,7 @@ def gaps_close(*, config: Path | None, secrets: Path | None, name: str, who: str
         if not done:
             remedy = "see `gaps list`, and `gaps list --closed`"
             said = f"there is no open gap {name!r}"
-            raise ConfigError(
-                [Finding(code="config.no-gap", message=said, place=Place(file="the ledger"), remedy=remedy)]
-            )
+            raise not_there("config.no-gap", said, remedy)
         if as_json:
             print_json({"id": name, "closed": True})
         else:

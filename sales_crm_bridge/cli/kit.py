@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +14,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sales_crm_bridge import collector, observe
-from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_ENVIRONMENT, EXIT_OK, EXIT_RUNTIME
+from sales_crm_bridge.errors import (
+    EXIT_CONFIG,
+    EXIT_ENVIRONMENT,
+    EXIT_OK,
+    EXIT_RUNTIME,
+    ConfigError,
+    EnvironmentFault,
+    Finding,
+    Place,
+)
 from sales_crm_bridge.settings import load as load_settings
+from sales_crm_bridge.units import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -39,6 +51,22 @@ BY = click.option("--by", "who", default="", help="Who does it, for the record [
 TENANT = click.option("--tenant", default="", help="Of this tenant alone.")
 DRY = click.option("--dry-run", "dry", is_flag=True, help="Say what would become of each, and do nothing.")
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if not isinstance(value, str):
+            return value
+        try:
+            return seconds(value)
+        except ValueError:
+            self.fail(f"{value!r} is no duration such as 30s or 10m", param, ctx)
+
+
+DURATION = _Duration()
+
 EXIT_INTERRUPTED = 130
 """What a shell calls the end by SIGINT."""
 
@@ -91,6 +119,11 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def not_there(code: str, said: str, remedy: str) -> ConfigError:
+    """For a verb that was given an id which nothing in the ledger has."""
+    return ConfigError([Finding(code=code, message=said, place=Place(file="the ledger"), remedy=remedy)])
+
+
 def agreed(question: str) -> None:
     """Go on if a person says yes; otherwise nothing was done."""
     nobody = click.UsageError("nobody answers on standard input; say --yes to do it without being asked")
@@ -113,3 +146,21 @@ def user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a user without a name, as in many containers
         return "unnamed"
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def end_if_no_room(fault: Exception) -> None:
+    """End the process if ``fault`` says that what was to be written did not fit; what standard output still holds is given up."""
+    if not isinstance(fault, OSError) or fault.errno not in _NO_ROOM:
+        return
+    said = EnvironmentFault(
+        "process.no-room",
+        "there is no room for what is written",
+        place=str(fault.filename or "standard output"),
+        remedy="make room there, or write elsewhere; then again",
+    )
+    click.echo(str(said), err=True)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter fails once more, at its end
+    sys.exit(said.exit_code)

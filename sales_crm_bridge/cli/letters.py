@@ -22,13 +22,14 @@ from sales_crm_bridge.cli.kit import (
     YES,
     agreed,
     examples,
+    not_there,
     print_json,
     run_to_end,
     settings_of,
     user,
 )
 from sales_crm_bridge.deadletters import WORDS, Kind, Order, What, drop, kind_of, redrive
-from sales_crm_bridge.errors import EXIT_OK, EXIT_RUNTIME, ConfigError, Finding, Place
+from sales_crm_bridge.errors import EXIT_OK, EXIT_RUNTIME
 from sales_crm_bridge.units import time_text
 from sales_crm_bridge.world import WallClock
 
@@ -296,9 +297,7 @@ async def _named(ledger: Ledger, ids: Sequence[int]) -> list[DeadLetter]:
     if missing:
         said = f"there is no dead letter {', '.join(map(str, missing))}"
         remedy = "see `deadletters list`, and `deadletters list --closed` for those that were put back or dropped"
-        raise ConfigError(
-            [Finding(code="config.no-dead-letter", message=said, place=Place(file="the ledger"), remedy=remedy)]
-        )
+        raise not_there("config.no-dead-letter", said, remedy)
     return found
 
 

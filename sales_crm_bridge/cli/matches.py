@@ -19,12 +19,13 @@ from sales_crm_bridge.cli.kit import (
     YES,
     agreed,
     examples,
+    not_there,
     print_json,
     run_to_end,
     settings_of,
     user,
 )
-from sales_crm_bridge.errors import EXIT_OK, EXIT_RUNTIME, ConfigError, Finding, Place
+from sales_crm_bridge.errors import EXIT_OK, EXIT_RUNTIME
 from sales_crm_bridge.matches import WORDS, Verdict, What, decide
 from sales_crm_bridge.units import time_text
 from sales_crm_bridge.world import WallClock
@@ -178,9 +179,7 @@ async def _named(ledger: Ledger, ids: Sequence[int]) -> None:
     if missing:
         said = f"there is no match {', '.join(map(str, missing))}"
         remedy = "see `matches list`, and `matches list --decided` for those that were decided"
-        raise ConfigError(
-            [Finding(code="config.no-match", message=said, place=Place(file="the ledger"), remedy=remedy)]
-        )
+        raise not_there("config.no-match", said, remedy)
 
 
 async def _holders(ledger: Ledger, found: Sequence[Match]) -> dict[tuple[int, str], str]:

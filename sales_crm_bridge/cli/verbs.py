@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from sales_crm_bridge import checkup, console, contract, observe, operate, trying
-from sales_crm_bridge.cli.bindings import bindings, under_way
+from sales_crm_bridge.cli.bindings import bindings
 from sales_crm_bridge.cli.gaps import gaps
 from sales_crm_bridge.cli.kit import (
     AS_JSON,
@@ -25,6 +25,7 @@ from sales_crm_bridge.cli.kit import (
     SECRETS,
     agreed,
     config_of,
+    end_if_no_room,
     examples,
     print_json,
     run_to_end,
@@ -33,6 +34,7 @@ from sales_crm_bridge.cli.kit import (
 from sales_crm_bridge.cli.letters import deadletters
 from sales_crm_bridge.cli.matches import matches
 from sales_crm_bridge.cli.simulate import simulate
+from sales_crm_bridge.cli.tenant import tenant
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_OK, EXIT_RUNTIME, BridgeError
 from sales_crm_bridge.gate import gate_json
 from sales_crm_bridge.once import sync_once
@@ -310,57 +312,6 @@ def adapter_try(*, file: Path, config: Path | None, secrets: Path | None, count:
     run_to_end(main())
 
 
-@cli.group(epilog=examples("tenant list", "tenant under-way acme --wait", "tenant retire acme"))
-def tenant() -> None:
-    """Look at the tenants in force, see what is under way for one, or put one out of force."""
-
-
-@tenant.command("list", epilog=examples("tenant list", "tenant list --json"))
-@CONFIG
-@SECRETS
-@AS_JSON
-def tenant_list(*, config: Path | None, secrets: Path | None, as_json: bool) -> None:
-    """List the tenants that the ledger has accepted, retired ones too, whether or not their file is still there."""
-    settings = settings_of(config, secrets, NO_LEDGERS)
-
-    async def main() -> int:
-        rows = await operate.tenant_rows(settings)
-        if as_json:
-            print_json(rows)
-        else:
-            console.Console().tenants(rows)
-        return EXIT_OK
-
-    run_to_end(main())
-
-
-@tenant.command("retire", epilog=examples("tenant retire acme", "tenant retire acme --yes --json"))
-@CONFIG
-@SECRETS
-@click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@AS_JSON
-def tenant_retire(*, config: Path | None, secrets: Path | None, name: str, yes: bool, as_json: bool) -> None:
-    """Put tenant NAME out of force: from the next second on the domain handles its Lead intents.
-
-    Intents that were uttered before and come later are still the bridge's: with the open commands they wait in the ledger, `status`
-    shows them, and they are carried out if the tenant comes back. Remove its file as well; unchanged it changes nothing. To bring
-    the tenant back, append to `leads` in its file the time since which the domain has had them, and then a coming entry.
-    """
-    settings = settings_of(config, secrets, NO_LEDGERS)
-    asyncio.run(operate.look_up(settings, name))
-    if not yes:
-        agreed(f"Retire {name}? Its open commands stay in the ledger, are not carried out, and are shown by `status`.")
-    done = asyncio.run(operate.retire(settings, name))
-    if as_json:
-        print_json({"tenant": done.tenant, "retired": done.retired, "files": list(done.files)})
-        return
-    click.echo(f"{name} is retired: the leads are the domain's since {done.retired}.")
-    click.echo("The domain must know: give it the new `gate --in-force --json`.")
-    for file in done.files:
-        click.echo(f"Remove {file} as well: it changes nothing now.")
-
-
 @cli.command(epilog=examples("version", "version --json"))
 @AS_JSON
 def version(*, as_json: bool) -> None:
@@ -372,8 +323,8 @@ def version(*, as_json: bool) -> None:
         click.echo("\n".join(f"{name} {value}" for name, value in parts.items()))
 
 
-tenant.add_command(under_way)
 cli.add_command(bindings)
+cli.add_command(tenant)
 cli.add_command(deadletters)
 cli.add_command(matches)
 cli.add_command(gaps)
@@ -399,6 +350,7 @@ def main(args: list[str] | None = None) -> None:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
     except Exception as fault:  # noqa: BLE001 - the outermost place: said here, or by the interpreter with all its values
+        end_if_no_room(fault)
         where = "".join(traceback.format_tb(fault.__traceback__))
         bug = {"event": "process.bug", "code": "bug.unforeseen", "traceback": where}
         log.error("a bug ended the process: %s", type(fault).__name__, extra=bug)  # noqa: TRY400 - as said

@@ -148,7 +148,8 @@ class SignIn:
             renew_us=credentials.expires_us and credentials.expires_us - ahead_us,
         )
         self._not_before_us = 0
-        log.info("signed in", extra={"event": "sign-in.done", "account": self._name, "times": self._number})
+        if credentials.expires_us or credentials.keep:  # a token that is only handed on signs nobody in
+            log.info("signed in", extra={"event": "sign-in.done", "account": self._name, "times": self._number})
         return None
 
     async def _exchanged(self) -> tuple[Credentials, dict[str, str]]:

@@ -136,8 +136,10 @@ class SocketTransport(httpx.AsyncBaseTransport):
             await connection.aclose()
             return
         self._free.append((connection, now))
-        while self._free[0][1] < now - KEEP_ALIVE_S:
-            await self._free.pop(0)[0].aclose()
+        unused = [one for one, since in self._free if since < now - KEEP_ALIVE_S]
+        del self._free[: len(unused)]  # before any of them is closed: meanwhile others take what is free
+        for one in unused:
+            await one.aclose()
 
     async def aclose(self) -> None:
         """Close every connection."""

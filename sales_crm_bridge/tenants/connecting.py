@@ -141,6 +141,7 @@ def connection_of(
         )
     if not accepted:
         found += _host_problems(part, address, where)
+        found += _reserve_problems(part, where)
     refs: tuple[tuple[str, SecretRef], ...] = ()
     if entry is not None:
         refs, problems = _credentials(part.credentials, entry, where, environ)
@@ -184,6 +185,15 @@ def _host_problems(part: ConnectionPart, address: str, where: Any) -> Iterator[F
         if not _is_host(host):
             place = where("connection", "allow_hosts", index)
             yield finding("config.bad-host", f"{host!r} is not the name or the address of one host", place)
+
+
+def _reserve_problems(part: ConnectionPart, where: Any) -> Iterator[Finding]:
+    """A day of which nothing is ours: every call would wait for a midnight that brings nothing."""
+    limits = part.limits
+    if limits.per_day and limits.reserve_per_day >= limits.per_day:
+        place = where("connection", "limits", "reserve_per_day")
+        message = f"a reserve of {limits.reserve_per_day} leaves the bridge none of {limits.per_day} calls a day"
+        yield finding("config.bad-value", message, place, "leave the others less than `per_day`")
 
 
 def secrets_referred_to(credentials: object) -> tuple[SecretRef, ...]:

@@ -257,7 +257,7 @@ def test_nobody_waits_for_what_never_comes(desk: Desk) -> None:
     assert "[handover.no-end]" in desk.ask("tenant", "under-way", "acme", "--wait", code=2)
     assert "[config.no-tenant]" in desk.ask("tenant", "under-way", "beta", "--wait", code=2)
     intent(desk, conn)
-    on_ledger(desk.config, lambda ledger: ledger.tenant_retire("acme", 5))
+    assert "Open commands: 1. They" in desk.ask("tenant", "retire", "acme", "--yes")
     assert "[connection.out-of-force]" in desk.ask("tenant", "under-way", "acme", "--wait", code=1)
 
 

@@ -208,6 +208,37 @@ def test_run_refuses_nothing_that_check_let_pass(
     assert found["message"] in refused
 
 
+def test_check_finds_a_ledger_that_cannot_be_made(deployment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is not there, and one that is in the ledger's place; exit code 3, and nothing is made."""
+    folder = deployment.parent
+    for ledger in (folder / "nowhere" / "bridge.db", folder / "tenants"):
+        deployment.write_text(json.dumps({**json.loads(deployment.read_text()), "ledger": f"sqlite:///{ledger}"}))
+        assert call("check", "-c", str(deployment), "--json") == 3
+        (found,) = json.loads(capsys.readouterr().out)["findings"]
+        assert (found["code"], found["file"]) == ("ledger.unreachable", str(ledger))
+        assert found["remedy"]
+    assert not (folder / "nowhere").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_an_output_that_is_full_is_told_as_what_it_is() -> None:
+    """A redirected output on a full disk: a code, a place and a remedy, exit code 3, and no bug of ours."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "sales_crm_bridge", "version", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    assert ended.returncode == 3
+    assert ended.stderr.startswith("[process.no-room] standard output: ")
+    assert "Fix: " in ended.stderr
+    assert "process.bug" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+
+
 def test_the_examples_of_the_repository_are_good_once_their_secrets_are_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,7 +510,8 @@ def test_a_retirement_is_told_to_machines(accepted: Path, capsys: pytest.Capture
     said = json.loads(capsys.readouterr().out)
     # The next whole second: what was taken in this one was the bridge's.
     assert before < datetime.fromisoformat(said.pop("retired")) <= datetime.now(UTC) + timedelta(seconds=1)
-    assert said == {"tenant": "acme", "files": [str(accepted.parent / "tenants" / "acme.yaml")]}
+    none = {"open": 0, "unknown": 0, "parked": 0}
+    assert said == {"tenant": "acme", "files": [str(accepted.parent / "tenants" / "acme.yaml")], "commands": none}
     assert call("tenant", "retire", "acme", "--yes", "--json", "-c", str(accepted)) == 2
     assert "was retired at" in capsys.readouterr().err
 

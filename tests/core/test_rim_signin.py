@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -56,6 +57,19 @@ def test_many_calls_make_one_exchange() -> None:
         assert world.store.saves == 1
 
     oauth(scene, crm)
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_only_an_exchange_is_told_as_a_sign_in(caplog: pytest.LogCaptureFixture, *, static: bool) -> None:
+    """A token that is only handed on is none: whoever looks for sign-ins in the log finds those that were made."""
+    caplog.set_level(logging.INFO, logger="sales_crm_bridge")
+
+    async def scene(world: World) -> None:
+        await world.rim.converse(saying(get()), purpose="pull")
+
+    play(scene, (lambda _: ok()) if static else Tokens(), static=static)
+    told = [one for one in caplog.records if vars(one).get("event") == "sign-in.done"]
+    assert len(told) == (0 if static else 1)
 
 
 def test_two_concurrent_401s_make_one_refresh() -> None:

@@ -181,6 +181,28 @@ async def test_connections_that_nobody_uses_are_closed_by_the_next_call(monkeypa
         await asyncio.gather(*(made.send("GET", url, [], b"", 20) for _ in range(4)))
 
 
+async def test_what_is_free_may_be_taken_while_unused_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing takes a while, and other calls begin in it: they take what is free, and everybody is answered."""
+    monkeypatch.setattr(wires, "KEEP_ALIVE_S", 0.05)
+    crm = Keeping(0.02)
+    async with served(crm.handle) as address, transport() as made:
+        url = f"{address}/x"
+        await asyncio.gather(*(made.send("GET", url, [], b"", 20) for _ in range(4)))
+        await asyncio.sleep(0.1)
+        close = httpcore.AsyncConnectionPool.aclose
+        others: list[asyncio.Task[Any]] = []
+
+        async def slow(pool: httpcore.AsyncConnectionPool) -> None:
+            if not others:
+                others.extend(asyncio.create_task(made.send("GET", url, [], b"", 20)) for _ in range(4))
+                await asyncio.sleep(0.01)
+            await close(pool)
+
+        monkeypatch.setattr(httpcore.AsyncConnectionPool, "aclose", slow)
+        assert (await made.send("GET", url, [], b"", 20))[0] == 200
+        assert [status for status, _, _ in await asyncio.gather(*others)] == [200] * 4
+
+
 async def test_closing_ends_the_calls_under_way() -> None:
     """No connection outlives its transport."""
     crm = Keeping(5.0)

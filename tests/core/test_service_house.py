@@ -115,6 +115,24 @@ def test_a_full_batch_is_followed_by_the_next_one_at_once() -> None:
     assert kept(EVERY_S + 1, BATCH, BATCH, BATCH - 1).times_s == [0.0, 0.0, 0.0, EVERY_S]
 
 
+def test_the_first_round_comes_as_soon_as_the_lease_is_there() -> None:
+    """A process that is started again more often than rounds are long still keeps house."""
+    loop = VirtualLoop()
+
+    async def main() -> list[float]:
+        parts = Parts((), held=False)
+        service = service_of(parts)
+        keeping = asyncio.ensure_future(service._house())
+        await parts.sleep(7)
+        parts.held = True
+        await parts.sleep(EVERY_S + 4)
+        service.stop()
+        await keeping
+        return parts.times_s
+
+    assert run(main(), loop) == [10.0, 10.0 + EVERY_S]
+
+
 def test_only_the_holder_of_its_lease_keeps_house() -> None:
     """Of many processes one does; the others look again in the next interval."""
     assert kept(2 * EVERY_S, held=False).asked == []

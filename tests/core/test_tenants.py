@@ -186,6 +186,16 @@ def test_a_status_map_that_cannot_disqualify_is_found() -> None:
     assert read(text + "\ndisqualify: unsupported\n")[0] is not None
 
 
+def test_a_reserve_that_leaves_nothing_of_the_day_is_found() -> None:
+    """Every call would wait for a midnight that brings nothing; what is in force already stays so."""
+    text = EXAMPLE.replace("in_flight: 4", "in_flight: 4, per_day: 100, reserve_per_day: 100")
+    (one,) = read(text)[1]
+    assert (one.code, one.place.line) == ("config.bad-value", line_of(text, "reserve_per_day"))
+    assert "per_day" in one.remedy
+    assert tenants.reaccept(text, "acme", CATALOGUE).connection.limits.reserve_per_day == 100
+    assert good(text.replace("reserve_per_day: 100", "reserve_per_day: 99")).connection.limits.reserve_per_day == 99
+
+
 MISTAKES = [
     ("  city: city", "  city: {crm: city, wriet: once}", "config.unknown-key"),
     ("  region: state", "  region: {crm: state, read: maybe}", "config.bad-type"),
