@@ -27,9 +27,9 @@ from sales_crm_bridge.worker import outbox_full
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from sales_crm_bridge.ports import Clock
+    from sales_crm_bridge.ports import Clock, FactSink
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.worker import Worker
 
@@ -105,42 +105,54 @@ async def sync_once(settings: Settings, only: frozenset[str], progress: Progress
     """
     operate.need_kafka(settings)
     async with operate.ledger_of(settings, make=True) as ledger:
-        clock, dice = WallClock(), RealDice()
-        outside = wiring.Outside(clock=clock, dice=dice, ledger=ledger, transport=wiring.real_transport(settings))
-        crew = wiring.Crew(settings, outside)
-        folder = Path(settings.tenants.folder)
-        roster = Roster(folder=folder, catalogue=wiring.catalogue(), ledger=ledger, clock=clock, hire=crew.hire)
-        await roster.refresh()
-        if roster.findings and not roster.tenants():
-            raise ConfigError(roster.findings)
-        strangers = sorted(only - set(roster.leases().values()))
-        if strangers:
-            raise ConfigError([operate.no_tenant(settings.tenants.folder, name) for name in strangers])
-        sink = operate.facts_of(settings)
-        keeper = Keeper(ledger, clock, dice.name(), settings.lease.ttl_s)
-        wanted = {lease: name for lease, name in sorted(roster.leases().items()) if not only or name in only}
-        beside: asyncio.Task[None] | None = None
-        renewing = asyncio.create_task(_renew(keeper, clock, sorted((*wanted, RELAY_LEASE)), settings.lease.renew_s))
-        try:
-            await keeper.turn(sorted((*wanted, RELAY_LEASE)))
-            relay = Relay(ledger, sink, clock, settings.relay.outbox_batch)
-            publisher = _Publisher(relay, keeper)
-            beside = asyncio.create_task(publisher.beside())
-            patience_s = settings.relay.publish_timeout_s
-            done = [
-                await _sync_tenant(roster, keeper, lease, name, progress, clock, patience_s)
-                for lease, name in wanted.items()
-            ]
-            publisher.ending.set()
-            await beside
-            published = await publisher.rest()
-            waiting = (await ledger.outbox_depth())[0]
-        finally:
-            await end((renewing, *([beside] if beside is not None else [])))
-            await sink.close()
-            await keeper.drop_all()
-        trouble = _unpublished(waiting, relay.trouble) if waiting else None
-        return SyncOutcome(tenants=tuple(done), published=published, waiting=waiting, trouble=trouble)
+        transport = wiring.real_transport(settings)
+        outside = wiring.Outside(clock=WallClock(), dice=RealDice(), ledger=ledger, transport=transport)
+        return await sync_in(settings, outside, lambda: operate.facts_of(settings), only, progress)
+
+
+async def sync_in(
+    settings: Settings,
+    outside: wiring.Outside,
+    sink_of: Callable[[], FactSink],
+    only: frozenset[str],
+    progress: Progress,
+) -> SyncOutcome:
+    """As ``sync_once``, in whatever world; ``sink_of`` makes where the facts go, and it is closed at the end."""
+    ledger, clock = outside.ledger, outside.clock
+    crew = wiring.Crew(settings, outside)
+    folder = Path(settings.tenants.folder)
+    roster = Roster(folder=folder, catalogue=wiring.catalogue(), ledger=ledger, clock=clock, hire=crew.hire)
+    await roster.refresh()
+    if roster.findings and not roster.tenants():
+        raise ConfigError(roster.findings)
+    strangers = sorted(only - set(roster.leases().values()))
+    if strangers:
+        raise ConfigError([operate.no_tenant(settings.tenants.folder, name) for name in strangers])
+    sink = sink_of()
+    keeper = Keeper(ledger, clock, outside.dice.name(), settings.lease.ttl_s)
+    wanted = {lease: name for lease, name in sorted(roster.leases().items()) if not only or name in only}
+    beside: asyncio.Task[None] | None = None
+    renewing = asyncio.create_task(_renew(keeper, clock, sorted((*wanted, RELAY_LEASE)), settings.lease.renew_s))
+    try:
+        await keeper.turn(sorted((*wanted, RELAY_LEASE)))
+        relay = Relay(ledger, sink, clock, settings.relay.outbox_batch)
+        publisher = _Publisher(relay, keeper)
+        beside = asyncio.create_task(publisher.beside())
+        patience_s = settings.relay.publish_timeout_s
+        done = [
+            await _sync_tenant(roster, keeper, lease, name, progress, clock, patience_s)
+            for lease, name in wanted.items()
+        ]
+        publisher.ending.set()
+        await beside
+        published = await publisher.rest()
+        waiting = (await ledger.outbox_depth())[0]
+    finally:
+        await end((renewing, *([beside] if beside is not None else [])))
+        await sink.close()
+        await keeper.drop_all()
+    trouble = _unpublished(waiting, relay.trouble) if waiting else None
+    return SyncOutcome(tenants=tuple(done), published=published, waiting=waiting, trouble=trouble)
 
 
 async def _renew(keeper: Keeper, clock: Clock, wanted: Sequence[str], every_s: float) -> None:

@@ -33,6 +33,7 @@ from sales_crm_bridge.cli.kit import (
 )
 from sales_crm_bridge.cli.letters import deadletters
 from sales_crm_bridge.cli.matches import matches
+from sales_crm_bridge.cli.recordings import RECORD, bundle, replay, sync_and_record
 from sales_crm_bridge.cli.tenant import tenant
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_OK, EXIT_RUNTIME, BridgeError
 from sales_crm_bridge.gate import gate_json
@@ -131,20 +132,31 @@ def check(*, config: Path | None, secrets: Path | None, online: bool, as_json: b
     sys.exit(report.exit_code)
 
 
-@cli.command(epilog=examples("sync --once", "sync --once --tenant acme --json"))
+@cli.command(epilog=examples("sync --once", "sync --once --tenant acme --json", "sync --once --record acme-import"))
 @CONFIG
 @SECRETS
 @click.option("--once", is_flag=True, required=True, help="Read every feed to its present end, then stop.")
 @click.option("--tenant", "only", multiple=True, help="Only this tenant (may be repeated).")
+@RECORD
 @AS_JSON
-def sync(*, config: Path | None, secrets: Path | None, once: bool, only: tuple[str, ...], as_json: bool) -> None:  # noqa: ARG001
+def sync(
+    *,
+    config: Path | None,
+    secrets: Path | None,
+    once: bool,  # noqa: ARG001
+    only: tuple[str, ...],
+    record: Path | None,
+    as_json: bool,
+) -> None:
     """Pull every tenant's CRM once, publish, and stop.
 
     Open commands are carried out as well. It resumes where the last run or sync stopped. Another process that holds an account's
     lease keeps it: that is reported. Exit code 1 if a tenant was not read to its end, or another process publishes; 3 if Kafka does
-    not take the facts, which stay in the ledger.
+    not take the facts, which stay in the ledger. With --record what was heard is kept in a bundle for `replay`, in stand-ins.
     """
     settings = settings_of(config, secrets, log="error")
+    if record is not None:
+        sync_and_record(settings, frozenset(only), record, as_json=as_json)
 
     async def main() -> int:
         with console.Console(as_json=as_json).progress() as progress:
@@ -327,6 +339,8 @@ cli.add_command(tenant)
 cli.add_command(deadletters)
 cli.add_command(matches)
 cli.add_command(gaps)
+cli.add_command(replay)
+cli.add_command(bundle)
 
 
 def main(args: list[str] | None = None) -> None:

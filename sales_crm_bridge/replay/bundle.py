@@ -154,7 +154,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     facts: Sequence[Fact] = ()
 
 
-_PARTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
+PARTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     EXCHANGES: ("exchanges", Exchange),
     INTENTS: ("intents", Utterance),
     IDS: ("ids", Draw),
@@ -184,7 +184,7 @@ def write(bundle: Bundle, folder: Path) -> Manifest:
     """Write ``bundle`` to ``folder``, which must not be there: all of it or nothing. Gives its manifest, with counts and hashes."""
     need_room(folder)
     files = {TENANT: bundle.tenant.encode()}
-    files |= {name: _lines(getattr(bundle, part)) for name, (part, _) in _PARTS.items()}
+    files |= {name: _lines(getattr(bundle, part)) for name, (part, _) in PARTS.items()}
     entries = {name: _entry(data) for name, data in files.items()}
     manifest = msgspec.structs.replace(bundle.manifest, format=FORMAT, files=entries, key="")
     manifest = msgspec.structs.replace(manifest, key=_key(manifest))
@@ -223,7 +223,7 @@ def read(folder: Path) -> Bundle:
     """The bundle in ``folder``. Raises ``ConfigError``, naming the file that is missing, cut off, changed or of another format."""
     manifest = _manifest(folder / MANIFEST)
     parts: dict[str, Any] = {}
-    for name, (part, kind) in _PARTS.items():
+    for name, (part, kind) in PARTS.items():
         parts[part] = _rows(_checked(folder / name, manifest.files[name]), folder / name, kind)
     return Bundle(manifest=manifest, tenant=_text(folder / TENANT, manifest), **parts)
 
@@ -252,7 +252,7 @@ def _manifest(file: Path) -> Manifest:
         manifest = msgspec.convert(found, Manifest)
     except msgspec.ValidationError as why:
         raise refused("replay.tampered", f"the manifest is not whole: {why}", file, REMEDY_WHOLE) from None
-    if manifest.key != _key(manifest) or set(manifest.files) != {TENANT, *_PARTS}:
+    if manifest.key != _key(manifest) or set(manifest.files) != {TENANT, *PARTS}:
         raise refused("replay.tampered", "the manifest was changed after it was written", file, REMEDY_WHOLE)
     return manifest
 

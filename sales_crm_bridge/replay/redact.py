@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _TIME_NAMES = re.compile(
-    r"(?i)(.*(created?|updated?|modified|changed|archived|deleted|started|completed|requested|occurred|observed|since|until)"
-    r"_?(at|on|date|time|us|ms)?|made|date|timestamp)"
+    r"(?i)(.*(created?|updated?|modified|changed|archived|deleted|started|completed|finished|requested|occurred|observed|since|until)"
+    r"_?(at|on|date|time|us|ms)?|made|date|timestamp|version|etag)"
 )
 _ID_NAMES = re.compile(
     r"(?i)(id|ids|.*[a-z]id|.*[a-z]ids|.*[_-]ids?|vid|uuid|key|etag|version|after|before|next|cursor|merged|into|other"
     r"|aggregate_version)"
 )
-_HASH_NAMES = re.compile(r"(?i)((message|causation|correlation|request|trace)_?id|.*fingerprint|sha256)")
+_HASH_NAMES = re.compile(r"(?i)((message|causation|correlation|request|trace|run)_?id|.*fingerprint|sha256)")
 _COUNT_NAMES = re.compile(
     r"(?i)(total|count|limit|size|page|offset|numerrors|seconds|expires_in|status|schema_version|read|changed|unchanged|removed"
     r"|stale|attempts?|displayorder|nanos|units)"
@@ -71,7 +71,9 @@ class Allowed:
 
     def keeps(self, text: str, name: str) -> bool:
         """Whether ``text``, which stands under ``name``, is known to be harmless."""
-        return text in self._words or any(names.fullmatch(name) and form.fullmatch(text) for names, form in _FORMS)
+        if all(word in self._words for word in text.split(",")):  # several: fields that are asked for, a field mask
+            return True
+        return any(names.fullmatch(name) and form.fullmatch(text) for names, form in _FORMS)
 
 
 class Redactor:

@@ -26,7 +26,12 @@ DIGITS_TOLD_MIN = 6
 EMAIL = r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+"
 DATE = r"(?<!\d)(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?!\d)"
 PHONE = r"\+?\(?\d(?:[ ().\u2010-\u2015/-]{0,3}\d){6,18}"
-_TOKEN = re.compile(rf"(?P<email>{EMAIL})|(?P<date>{DATE})|(?P<phone>{PHONE})|(?P<digits>\d+)|(?P<word>[^\W\d_]+)")
+KEYLIKE = r"(?<![A-Za-z0-9_+/=~-])(?=[A-Za-z_+/=~-]*\d)(?=[\d_+/=~-]*[A-Za-z])[A-Za-z0-9_+/=~-]{20,}"
+"""A run of letters and digits that is no word of any language: a token, a key, or an id."""
+
+_TOKEN = re.compile(
+    rf"(?P<email>{EMAIL})|(?P<secret>{KEYLIKE})|(?P<date>{DATE})|(?P<phone>{PHONE})|(?P<digits>\d+)|(?P<word>[^\W\d_]+)"
+)
 
 
 class StandIns:
@@ -49,6 +54,8 @@ class StandIns:
         match found.lastgroup:
             case "email":
                 return self.email(text)
+            case "secret":
+                return self._once("secret", text, lambda seed, grow: _word(seed, len(text) + grow))
             case "date":
                 return self.date(text)
             case "phone" | "digits":

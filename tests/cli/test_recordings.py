@@ -1,0 +1,46 @@
+"""``sync --once --record``, ``replay`` and ``bundle check`` as processes, against a HubSpot over real HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from sales_crm_bridge.sandbox.hubspot import Portal, Vices
+from tests.cli.test_online import shop
+
+
+async def test_a_sync_is_recorded_and_replayed(tmp_path: Path) -> None:
+    """A bundle is made, looked through, and played: the same facts; under another mapping, what it alters; changed: refused."""
+    portal = Portal.seeded(seed=1, leads=120, clock=time.time, vices=Vices(search_per_s=100))
+    portal.add_property("contacts", "bridge_lead_id", unique=True)
+    folder = tmp_path / "acme-import"
+    async with shop(tmp_path, portal) as deployment:
+        code, said = await deployment.call("sync", "--once", "--record", str(folder), "--json")
+        assert code == 0, said
+        told = json.loads(said)
+        assert (told["ok"], told["published"] > 120) == (True, True)
+        assert told["bundle"]["lines"]["facts.jsonl"] == told["published"]
+        code, said = await deployment.call("sync", "--once", "--record", str(folder))
+        assert (code, "[replay.folder-exists]" in said) == (2, True)
+        code, said = await deployment.call("sync", "--once", "--record", str(tmp_path / "again"))
+        assert (code, "[replay.ledger-begun]" in said) == (2, True)
+
+        assert await deployment.call("bundle", "check", str(folder)) == (0, "nothing was found\n")
+        code, said = await deployment.call("replay", str(folder))
+        assert (code, said) == (0, f"the same {told['published']} facts, byte for byte\n")
+
+        file = tmp_path / "tenants" / "acme.yaml"
+        file.write_text(file.read_text().replace("  city: city\n", "  region: city\n"))
+        code, said = await deployment.call("replay", str(folder), "--tenant", str(file), "--json")
+        found = json.loads(said)
+        assert (code, found["same"], found["altered_keys"]) == (1, False, 120)
+        assert {"lead.city", "lead.region"} <= found["fields"].keys()
+        code, said = await deployment.call("replay", str(folder), "--tenant", str(file))
+        assert (code, "alters 120 of 121 leads" in said) == (1, True), said
+
+        facts = folder / "facts.jsonl"
+        facts.write_text(facts.read_text().replace("crm_lead_observed", "crm_lead_restored", 1))
+        for verb in (["replay"], ["bundle", "check"]):
+            code, said = await deployment.call(*verb, str(folder))
+            assert (code, "[replay.tampered]" in said, "facts.jsonl" in said) == (2, True, True)

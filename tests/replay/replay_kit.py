@@ -1,0 +1,59 @@
+"""What the replay tests share: a sync of the flow tests' world, recorded on virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sales_crm_bridge import wiring
+from sales_crm_bridge.crm_http import HttpxTransport
+from sales_crm_bridge.ledger import open_ledger
+from sales_crm_bridge.replay import live
+from sales_crm_bridge.replay.bundle import Bundle
+from sales_crm_bridge.replay.live import Heard
+from sales_crm_bridge.replay.recorder import bundle_of
+from sales_crm_bridge.sandbox import SandboxTransport
+from sales_crm_bridge.simulate.loop import VirtualLoop, run
+from sales_crm_bridge.simulate.topic import Topics, TopicSink
+from sales_crm_bridge.simulate.world import SeededDice, World
+from tests.flow.flow_kit import world
+
+KEY = b"the key of a recording"
+
+
+class Silent:
+    def tell(self, tenant: str, feed: str, read: int) -> None: ...
+
+
+def heard(
+    folder: Path, *, leads: int = 20, before: Callable[[World], None] | None = None, syncs: int = 1
+) -> tuple[World, Heard]:
+    """One ``sync --once`` of a world with ``leads``, heard; ``before`` prepares the world, ``syncs`` are made in one ledger."""
+    loop = VirtualLoop()
+
+    async def main() -> tuple[World, Heard]:
+        home = world(loop, folder, "replay", leads=leads)
+        if before is not None:
+            before(home)
+        clock = home.clock
+        outside = wiring.Outside(
+            clock=clock,
+            dice=SeededDice("replay"),
+            ledger=await open_ledger("sqlite://:memory:"),
+            transport=lambda _: HttpxTransport(SandboxTransport(home.portal, sleep=clock.sleep)),
+        )
+        topics = Topics(1, clock.now_us)
+        runs = [
+            await live.hear_sync(home.settings, outside, lambda: TopicSink(topics), frozenset(), Silent())
+            for _ in range(syncs)
+        ]
+        await outside.ledger.close()
+        return home, runs[-1]
+
+    return run(main(), loop)
+
+
+def recorded(folder: Path, *, leads: int = 20, before: Callable[[World], None] | None = None) -> tuple[World, Bundle]:
+    """The same, as a bundle."""
+    home, made = heard(folder, leads=leads, before=before)
+    return home, bundle_of(made.recording, made.tenant, home.settings, "once", KEY)
