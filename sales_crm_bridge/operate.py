@@ -8,7 +8,7 @@ import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import SecretStr
 
@@ -37,7 +37,7 @@ from sales_crm_bridge.world import RealDice, WallClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from sales_crm_bridge.ports import Ledger, SpanSink
+    from sales_crm_bridge.ports import FactSink, IntentSource, Ledger, SpanSink
     from sales_crm_bridge.rpc import RpcServer
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Route, Settings
@@ -149,8 +149,24 @@ def _file_of(address: str) -> Path | None:
 # --- run --------------------------------------------------------------------------------------------------------------
 
 
+class Ears(Protocol):
+    """Who listens at the rim while a service works: each gives what it is given, with ears."""
+
+    def outside(self, inner: wiring.Outside) -> wiring.Outside:
+        """Chance, and the way to the CRMs."""
+        ...
+
+    def source(self, inner: IntentSource) -> IntentSource:
+        """The intents' topic."""
+        ...
+
+    def sink(self, inner: FactSink) -> FactSink:
+        """The facts' topic."""
+        ...
+
+
 def service_of(
-    settings: Settings, ledger: Ledger, spans: SpanSink | None = None
+    settings: Settings, ledger: Ledger, spans: SpanSink | None = None, ears: Ears | None = None
 ) -> tuple[Service, Face, RpcServer | None]:
     """The whole service on the real world: its clock and chance, its sockets, and the Kafka that the settings name.
 
@@ -165,11 +181,14 @@ def service_of(
         spans=spans,
         observer=meter,
     )
-    sink = facts_of(settings)
+    facts = facts_of(settings)
+    source: IntentSource = KafkaIntents(kafka_settings(settings))
+    sink: FactSink = facts
+    if ears is not None:
+        outside, source, sink = ears.outside(outside), ears.source(source), ears.sink(sink)
     roster = wiring.roster_of(settings, outside)
-    source = KafkaIntents(kafka_settings(settings))
     service = wiring.assemble(settings, outside, source=source, sink=sink, roster=roster)
-    face = fronts.face_of(settings, outside, service, meter, sink.answers)
+    face = fronts.face_of(settings, outside, service, meter, facts.answers)
     return service, face, fronts.calls_of(settings, outside, roster)
 
 
@@ -208,13 +227,13 @@ async def check_ledger(settings: Settings) -> None:
     state.check_clock(before_us, after_us, settings.lease.renew_s / 2)
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
+async def run(settings: Settings, stop: asyncio.Event, ears: Ears | None = None) -> None:
     """Run the bridge until ``stop``; raises before it starts if the set-up or the surroundings are not as needed."""
     need_kafka(settings)
     if _file_of(settings.ledger_address()) is None:
         await check_ledger(settings)
     async with spans_of(settings) as spans, ledger_of(settings, make=True) as ledger:
-        service, face, calls = service_of(settings, ledger, spans)
+        service, face, calls = service_of(settings, ledger, spans, ears)
         lines = fronts.line_limits(settings)
         async with serve(face.app, settings.web.host, settings.port_http, lines, face.cut) as (port, serving):
             log.info("listening for HTTP", extra={"event": "http.listening", "port": port})

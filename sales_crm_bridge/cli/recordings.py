@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from sales_crm_bridge import collector, console, observe
+from sales_crm_bridge import collector, console, observe, operate
 from sales_crm_bridge.cli.kit import AS_JSON, examples, print_json
 from sales_crm_bridge.errors import EXIT_OK, EXIT_RUNTIME
 from sales_crm_bridge.replay import bundle as bundles
 from sales_crm_bridge.replay import trial
 from sales_crm_bridge.replay.comparing import EXAMPLES, compare
 from sales_crm_bridge.replay.guard import look_through
-from sales_crm_bridge.replay.live import sync_recorded
+from sales_crm_bridge.replay.live import ears_for_run, sync_recorded
 from sales_crm_bridge.replay.player import play
-from sales_crm_bridge.replay.recorder import bundle_of, facts_of
+from sales_crm_bridge.replay.recorder import facts_of
+from sales_crm_bridge.tasks import end
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sales_crm_bridge.replay.bundle import Bundle
     from sales_crm_bridge.replay.comparing import Comparison
-    from sales_crm_bridge.replay.live import Heard
+    from sales_crm_bridge.replay.live import Ears, Heard
     from sales_crm_bridge.settings import Settings
 
 RECORD = click.option(
@@ -51,19 +54,50 @@ def sync_and_record(settings: Settings, only: frozenset[str], folder: Path, *, a
     heard = asyncio.run(main())
     if not as_json:
         console.Console().sync(heard.outcome)
-    made = bundle_of(heard.recording, heard.tenant, settings, "once", chance.token_bytes(32))
-    manifest = bundles.write(made, folder)
-    counts = {name: entry.lines for name, entry in manifest.files.items() if name != bundles.TENANT}
+    told = keep(heard.ears, "once", folder)
     if as_json:
-        print_json(heard.outcome.to_json() | {"bundle": {"folder": str(folder), "lines": counts}})
+        print_json(heard.outcome.to_json() | {"bundle": told})
     else:
-        console.Console().say(_recorded(folder, counts))
+        console.Console().say(recorded_in(told))
     sys.exit(heard.outcome.exit_code)
 
 
-def _recorded(folder: Path, counts: dict[str, int]) -> str:
+def run_and_record(settings: Settings, folder: Path, until_told: Callable[[], asyncio.Event]) -> NoReturn:
+    """Do ``run`` until it is told to stop, and make a bundle of it in ``folder``; ``until_told`` makes what is set then."""
+    bundles.need_room(folder)
+    collector.settle()
+
+    async def main() -> Ears:
+        ears, stop = await ears_for_run(settings), until_told()
+
+        async def ended() -> None:
+            await stop.wait()
+            ears.end()
+
+        noting = asyncio.create_task(ended())
+        try:
+            await operate.run(settings, stop, ears)
+        finally:
+            ears.end()
+            await end((noting,))
+        return ears
+
+    click.echo(recorded_in(keep(asyncio.run(main()), "service", folder)), err=True)
+    sys.exit(EXIT_OK)
+
+
+def keep(ears: Ears, mode: str, folder: Path) -> dict[str, Any]:
+    """Write what was heard as a bundle into ``folder``; tells where it is, and how many lines its files have."""
+    manifest = bundles.write(ears.bundle(mode, chance.token_bytes(32)), folder)
+    counts = {name: entry.lines for name, entry in manifest.files.items() if name != bundles.TENANT}
+    return {"folder": str(folder), "lines": counts}
+
+
+def recorded_in(told: dict[str, Any]) -> str:
+    """The same for people."""
+    folder, lines = told["folder"], told["lines"]
     return (
-        f"recorded in {folder}: {counts[bundles.EXCHANGES]} exchanges, {counts[bundles.FACTS]} facts; it was played twice, and told"
+        f"recorded in {folder}: {lines[bundles.EXCHANGES]} exchanges, {lines[bundles.FACTS]} facts; it was played twice, and told"
         f" the same. Look through it with `sales-crm-bridge bundle check {folder}` before you pass it on."
     )
 

@@ -10,10 +10,11 @@ import sys
 import traceback
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sales_crm_bridge import checkup, console, contract, observe, operate, trying
+from sales_crm_bridge import checkup, collector, console, contract, observe, operate, trying
 from sales_crm_bridge.cli.bindings import bindings
 from sales_crm_bridge.cli.gaps import gaps
 from sales_crm_bridge.cli.kit import (
@@ -33,13 +34,17 @@ from sales_crm_bridge.cli.kit import (
 )
 from sales_crm_bridge.cli.letters import deadletters
 from sales_crm_bridge.cli.matches import matches
-from sales_crm_bridge.cli.recordings import RECORD, bundle, replay, sync_and_record
+from sales_crm_bridge.cli.recordings import RECORD, bundle, keep, recorded_in, replay, run_and_record, sync_and_record
 from sales_crm_bridge.cli.tenant import tenant
 from sales_crm_bridge.errors import EXIT_CONFIG, EXIT_OK, EXIT_RUNTIME, BridgeError
 from sales_crm_bridge.gate import gate_json
 from sales_crm_bridge.once import sync_once
+from sales_crm_bridge.replay.bundle import need_room
 from sales_crm_bridge.settings import read as read_settings
 from sales_crm_bridge.units import time_us
+
+if TYPE_CHECKING:
+    from sales_crm_bridge.replay.live import Ears
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +73,11 @@ def _until_told() -> asyncio.Event:
     return stop
 
 
-@cli.command(epilog=examples("demo", "demo --keep", "demo --json"))
-@click.option("--keep", is_flag=True, help="Leave everything running afterwards, and say how to play with it.")
+@cli.command(epilog=examples("demo", "demo --keep", "demo --json", "demo --record acme-demo"))
+@click.option("--keep", "stays", is_flag=True, help="Leave everything running afterwards, and say how to play with it.")
+@RECORD
 @AS_JSON
-def demo(*, keep: bool, as_json: bool) -> None:
+def demo(*, stays: bool, record: Path | None, as_json: bool) -> None:
     """Show the main job in one go, with nothing but this program.
 
     500 leads are imported, people work in the CRM, clients of Sales utter intents, facts come of it, and both sides are compared.
@@ -83,22 +89,34 @@ def demo(*, keep: bool, as_json: bool) -> None:
 
     observe.log_to_stderr("error", "text")
 
-    async def main() -> int:
-        return await story.play(console.Console(as_json=as_json), keep=keep, stop=_until_told())
+    if record is not None:
+        need_room(record)
+    collector.settle()
 
-    run_to_end(main())
+    async def main() -> tuple[int, Ears | None]:
+        out = console.Console(as_json=as_json)
+        return await story.play(out, keep=stays, stop=_until_told(), record=record is not None)
+
+    code, ears = asyncio.run(main())
+    if record is not None and ears is not None:
+        click.echo(recorded_in(keep(ears, "service", record)), err=True)
+    sys.exit(code)
 
 
-@cli.command(epilog=examples("run", "run -c /etc/bridge/bridge.yaml --secrets /run/secrets"))
+@cli.command(epilog=examples("run", "run -c /etc/bridge/bridge.yaml --secrets /run/secrets", "run --record acme-day"))
 @CONFIG
 @SECRETS
-def run(*, config: Path | None, secrets: Path | None) -> None:
+@RECORD
+def run(*, config: Path | None, secrets: Path | None, record: Path | None) -> None:
     """Run the bridge until SIGTERM or SIGINT.
 
     Then it drains within `service.drain` (25 s): finishes the steps under way, publishes the facts that wait, and gives back
     its leases. After a crash the next process goes on where this one stopped. Any number of replicas may share one PostgreSQL.
+    With --record what was heard is kept in memory until the end, and then in a bundle for `replay`, in stand-ins: for a while.
     """
     settings = settings_of(config, secrets)
+    if record is not None:
+        run_and_record(settings, record, _until_told)
 
     async def main() -> int:
         await operate.run(settings, _until_told())

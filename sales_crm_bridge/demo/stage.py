@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sales_crm_bridge import contract, operate
 from sales_crm_bridge.demo.compare import Line, SalesView, differences
 from sales_crm_bridge.kafka.embedded import PARTITIONS, EmbeddedKafka
+from sales_crm_bridge.replay.live import Ears
 from sales_crm_bridge.sandbox import SandboxApp, serve
 from sales_crm_bridge.sandbox.hubspot import Portal, Vices
 from sales_crm_bridge.settings import PREFIX
@@ -55,7 +56,9 @@ class Stage:
         ledger: Ledger,
         service: Service,
         tenant: Tenant,
+        ears: Ears | None = None,
     ) -> None:
+        self.ears = ears
         self.portal = portal
         self.address = address
         self.kafka = kafka
@@ -161,6 +164,8 @@ class Stage:
                 hurried = time.monotonic()
                 for puller in pullers:
                     puller.hurry(everything=True)
+                if self.ears is not None:
+                    self.ears.hurried()
             return False
 
         if not await self.until(anew) or not await self._when(self._published):
@@ -170,8 +175,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[tuple[Stage, asyncio.Task[None]]]:
-    """Everything up and running, and the task that the service runs in; at the end it drains, and nothing is left."""
+async def stage(*, record: bool = False) -> AsyncIterator[tuple[Stage, asyncio.Task[None]]]:
+    """Everything up and running, and the task that the service runs in; at the end it drains, and nothing is left.
+
+    ``record``: with ears at the rim.
+    """
     portal = Portal.seeded(seed=1, leads=LEADS, clock=time.time, vices=VICES)
     portal.add_property("contacts", "bridge_lead_id", unique=True)
     with tempfile.TemporaryDirectory(prefix="sales-crm-bridge-") as name, EmbeddedKafka() as kafka:
@@ -180,7 +188,8 @@ async def stage() -> AsyncIterator[tuple[Stage, asyncio.Task[None]]]:
             settings = deployment(folder, address, kafka.servers, portal.account.token)
             (tenant,) = operate.tenants_of(settings)
             async with operate.ledger_of(settings, make=True) as ledger:
-                service, _, _ = operate.service_of(settings, ledger)
+                ears = Ears(settings=settings, tenant=tenant) if record else None
+                service, _, _ = operate.service_of(settings, ledger, ears=ears)
                 running = asyncio.create_task(service.run(), name="service")
                 try:
                     yield (
@@ -192,10 +201,13 @@ async def stage() -> AsyncIterator[tuple[Stage, asyncio.Task[None]]]:
                             ledger=ledger,
                             service=service,
                             tenant=tenant,
+                            ears=ears,
                         ),
                         running,
                     )
                 finally:
+                    if ears is not None:
+                        ears.end()
                     service.stop()
                     await running
 

@@ -21,6 +21,7 @@ from sales_crm_bridge.tasks import end, first
 if TYPE_CHECKING:
     from sales_crm_bridge.console import Console
     from sales_crm_bridge.demo.wishes import Wish
+    from sales_crm_bridge.replay.live import Ears
 
 ASKED: tuple[tuple[Wish, int], ...] = (
     (wishes.create("create-1", "L-1", email="ada@sales.example", first_name="Ada", last_name="Byron"), 1),
@@ -47,13 +48,14 @@ class Ending:
     seconds: float
 
 
-async def play(console: Console, *, keep: bool, stop: asyncio.Event) -> int:
+async def play(console: Console, *, keep: bool, stop: asyncio.Event, record: bool = False) -> tuple[int, Ears | None]:
     """Play the whole story; 0 when both sides agree in the end, 1 when they do not or ``stop`` came first.
 
-    ``keep``: everything then goes on until ``stop``. Raises what the service raises, should it end.
+    ``keep``: everything then goes on until ``stop``. ``record``: give the ears, too, which have heard all of it. Raises what the
+    service raises, should it end.
     """
     began = time.monotonic()
-    async with stage() as (here, running):
+    async with stage(record=record) as (here, running):
         acts = asyncio.create_task(_acts(console, here), name="acts")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         try:
@@ -61,7 +63,7 @@ async def play(console: Console, *, keep: bool, stop: asyncio.Event) -> int:
             if not acts.done():
                 if running.done():
                     await running
-                return EXIT_RUNTIME
+                return EXIT_RUNTIME, None
             outcomes, wrong = acts.result()
             ending = Ending(outcomes=outcomes, wrong=wrong, seconds=time.monotonic() - began)
             _tell(console, here, ending)
@@ -71,7 +73,7 @@ async def play(console: Console, *, keep: bool, stop: asyncio.Event) -> int:
                 await playing.go_on(console, here, (running, stopping))
         finally:
             await end((acts, stopping))
-    return EXIT_RUNTIME if wrong else EXIT_OK
+    return (EXIT_RUNTIME if wrong else EXIT_OK), here.ears
 
 
 async def _acts(console: Console, here: Stage) -> tuple[dict[str, str], list[str]]:

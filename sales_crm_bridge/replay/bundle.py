@@ -7,6 +7,7 @@
     exchanges.jsonl   every request with what became of it, in the order of the answers
     intents.jsonl     what the domain asked for, and when
     ids.jsonl         what chance gave, in order
+    rounds.jsonl      when each round of push took up which commands, and when feeds were hurried
     ledger.jsonl      what the run found in the ledger
     facts.jsonl       what came of it
 
@@ -36,8 +37,8 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 TENANT = "tenant.yaml"
-EXCHANGES, INTENTS, IDS, LEDGER, FACTS = (
-    f"{name}.jsonl" for name in ("exchanges", "intents", "ids", "ledger", "facts")
+EXCHANGES, INTENTS, IDS, ROUNDS, LEDGER, FACTS = (
+    f"{name}.jsonl" for name in ("exchanges", "intents", "ids", "rounds", "ledger", "facts")
 )
 
 REMEDY_WHOLE = "take it from where it came from again, or record it anew; a bundle is not mended by hand"
@@ -96,6 +97,13 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fraction: float = 0.0
 
 
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """The commands that push found ready at one time, by the message ids of their intents; none: every feed was hurried then."""
+
+    at_us: int
+    commands: tuple[str, ...]
+
+
 class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row that the run found: of which ``table`` of the ledger, and its values by name."""
 
@@ -150,6 +158,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     exchanges: Sequence[Exchange] = ()
     intents: Sequence[Utterance] = ()
     ids: Sequence[Draw] = ()
+    rounds: Sequence[Round] = ()
     ledger: Sequence[LedgerRow] = ()
     facts: Sequence[Fact] = ()
 
@@ -158,6 +167,7 @@ PARTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     EXCHANGES: ("exchanges", Exchange),
     INTENTS: ("intents", Utterance),
     IDS: ("ids", Draw),
+    ROUNDS: ("rounds", Round),
     LEDGER: ("ledger", LedgerRow),
     FACTS: ("facts", Fact),
 }

@@ -2,32 +2,89 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sales_crm_bridge import operate, tenants, wiring
 from sales_crm_bridge.errors import ConfigError, Finding, Place
 from sales_crm_bridge.once import SyncOutcome, sync_in
-from sales_crm_bridge.replay.recorder import HearingDice, HearingSink, HearingTransport, Recording
+from sales_crm_bridge.replay.bundle import Round
+from sales_crm_bridge.replay.recorder import (
+    HearingDice,
+    HearingLedger,
+    HearingSink,
+    HearingSource,
+    HearingTransport,
+    Recording,
+    bundle_of,
+)
+from sales_crm_bridge.tenants import secrets_of
 from sales_crm_bridge.world import RealDice, WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sales_crm_bridge.once import Progress
-    from sales_crm_bridge.ports import FactSink, Ledger
+    from sales_crm_bridge.ports import Clock, FactSink, IntentSource, Ledger
+    from sales_crm_bridge.replay.bundle import Bundle
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.tenants import Tenant
 
 
+@dataclass(slots=True, kw_only=True)
+class Ears:
+    """``operate.Ears`` of one run of ``tenant``: from ``outside`` on, until ``end``."""
+
+    settings: Settings
+    tenant: Tenant
+    recording: Recording = field(default_factory=Recording)
+    _clock: Clock | None = None
+
+    def outside(self, inner: wiring.Outside) -> wiring.Outside:
+        """Chance, and the way to the CRM."""
+        clock, recording = inner.clock, self.recording
+        self._clock = clock
+        recording.began_us = clock.now_us()
+        recording.secrets = dict(secrets_of(self.tenant).values)
+        return replace(
+            inner,
+            dice=HearingDice(inner.dice, recording),
+            ledger=HearingLedger(inner.ledger, recording, clock),
+            transport=lambda tenant: HearingTransport(inner.transport(tenant), recording, clock),
+        )
+
+    def source(self, inner: IntentSource) -> IntentSource:
+        """The intents' topic."""
+        assert self._clock is not None
+        return HearingSource(inner, self.recording, self._clock)
+
+    def sink(self, inner: FactSink) -> FactSink:
+        """The facts' topic."""
+        return HearingSink(inner, self.recording)
+
+    def hurried(self) -> None:
+        """Somebody has hurried every feed now."""
+        if self._clock is not None:
+            at_us = self._clock.now_us() - self.recording.began_us
+            self.recording.rounds.append(Round(at_us=at_us, commands=()))
+
+    def end(self) -> None:
+        """The run ends now; what it still does to come to an end, a replay does by itself. Again: nothing."""
+        if self._clock is not None and not self.recording.ended_us:
+            self.recording.ended_us = self._clock.now_us()
+
+    def bundle(self, mode: str, key: bytes) -> Bundle:
+        """What was heard, as ``recorder.bundle_of``."""
+        return bundle_of(self.recording, self.tenant, self.settings, mode, key)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """A run that has ended: what it did, what was heard of it, and whose it was."""
+    """A sync that has ended: what it did, and the ears that heard it."""
 
     outcome: SyncOutcome
-    recording: Recording
-    tenant: Tenant
+    ears: Ears
 
 
 async def sync_recorded(settings: Settings, only: frozenset[str], progress: Progress) -> Heard:
@@ -53,18 +110,19 @@ async def hear_sync(
     """As ``sync_recorded``, in whatever world."""
     tenant = one_tenant(settings, only)
     await need_fresh(outside.ledger, tenant)
-    clock = outside.clock
-    recording = Recording(began_us=clock.now_us())
-    heard = wiring.Outside(
-        clock=clock,
-        dice=HearingDice(outside.dice, recording),
-        ledger=outside.ledger,
-        transport=lambda tenant: HearingTransport(outside.transport(tenant), recording, clock),
-    )
+    ears = Ears(settings=settings, tenant=tenant)
     only = frozenset({tenant.tenant})
-    outcome = await sync_in(settings, heard, lambda: HearingSink(sink_of(), recording), only, progress)
-    recording.ended_us = clock.now_us()
-    return Heard(outcome=outcome, recording=recording, tenant=tenant)
+    outcome = await sync_in(settings, ears.outside(outside), lambda: ears.sink(sink_of()), only, progress)
+    ears.end()
+    return Heard(outcome=outcome, ears=ears)
+
+
+async def ears_for_run(settings: Settings) -> Ears:
+    """The ears for ``operate.run``. Raises ``ConfigError`` as ``sync_recorded`` does."""
+    tenant = one_tenant(settings, frozenset())
+    async with operate.ledger_of(settings, make=True) as ledger:
+        await need_fresh(ledger, tenant)
+    return Ears(settings=settings, tenant=tenant)
 
 
 def one_tenant(settings: Settings, only: frozenset[str]) -> Tenant:

@@ -28,11 +28,17 @@ from sales_crm_bridge.tasks import end, first
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sales_crm_bridge.replay.bundle import Bundle, Draw, Exchange
+    from sales_crm_bridge.replay.bundle import Bundle, Draw, Exchange, Round
     from sales_crm_bridge.replay.matching import Said
+    from sales_crm_bridge.state import Command
     from sales_crm_bridge.tenants import Tenant
 
-PARTITIONS = 4
+PARTITIONS = 1
+"""Of the intents' topic: intents come in the order in which they were heard, whatever partitions they were in."""
+
+LATE_US = 5_000_000
+"""How much later than recorded a round of push may still come."""
+
 SECTIONS = ("http", "intake", "lease", "pull", "push", "relay", "service")
 """Parts of the deployment's settings that decide what a run does."""
 
@@ -69,6 +75,44 @@ class RecordedDice:
     def name(self) -> str:
         """16 hexadecimal characters."""
         return self._names.pop(0) if self._names else self._more.name()
+
+
+class PacedLedger:
+    """The ledger, in which push finds those commands ready that it found in the recording, and when it did.
+
+    How many commands go into one request depends on moments that no border shows. A round that cannot be had any more, since
+    another answer or another mapping has made something else of a command, is passed over.
+    """
+
+    def __init__(self, inner: Any, rounds: Sequence[Round], clock: VirtualClock, began_us: int) -> None:
+        self._inner = inner
+        self._rounds = [one for one in rounds if one.commands]
+        self._clock = clock
+        self._began_us = began_us
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def commands_ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:
+        """As the inner one, at the time of the next recorded round, and no more than that has."""
+        while self._rounds:
+            at_us = self._began_us + self._rounds[0].at_us
+            await self._clock.sleep((at_us - self._clock.now_us()) / 1e6)
+            now_us = self._clock.now_us()
+            ready = await self._ready(conn, now_us, limit, behind_parked=behind_parked)
+            wanted = self._rounds[0].commands
+            found = [one for one in ready if one.message_id in wanted]
+            if len(found) == len(wanted):
+                del self._rounds[0]
+                return found
+            if now_us <= at_us + LATE_US:
+                return []
+            del self._rounds[0]
+        return await self._ready(conn, now_us, limit, behind_parked=behind_parked)
+
+    async def _ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:
+        found: list[Command] = await self._inner.commands_ready(conn, now_us, limit, behind_parked=behind_parked)
+        return found
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,7 +221,7 @@ async def _played(bundle: Bundle, settings: Settings, tape: Tape, loop: VirtualL
     outside = wiring.Outside(
         clock=clock,
         dice=RecordedDice(bundle.ids, manifest.hash_key),
-        ledger=ledger,
+        ledger=PacedLedger(ledger, bundle.rounds, clock, manifest.began_us),
         transport=transport_of,
     )
     try:
@@ -202,17 +246,31 @@ async def _serve(
     service = wiring.assemble(settings, outside, source=TopicSource(topics), sink=TopicSink(topics), roster=roster)
     working = asyncio.ensure_future(service.run())
 
-    async def lived() -> None:
+    async def until(at_us: int) -> None:
+        await clock.sleep((began_us + at_us - clock.now_us()) / 1e6)
+
+    async def uttered() -> None:
         for one in bundle.intents:
-            await clock.sleep((began_us + one.at_us - clock.now_us()) / 1e6)
+            await until(one.at_us)
             record = contract.record_of(ParseDict(one.intent, contract.SalesDomainIntent()))
             topics.put(record.key, record.value, record.headers)
-        await clock.sleep((began_us + bundle.manifest.lasted_us - clock.now_us()) / 1e6)
 
-    living, stuck = asyncio.ensure_future(lived()), asyncio.ensure_future(transport.stuck.wait())
-    await first((working, living, stuck))
+    async def hurried() -> None:
+        for one in bundle.rounds:
+            if not one.commands:
+                await until(one.at_us)
+                for worker in service.workers.values():
+                    worker.puller.hurry(everything=True)
+
+    beside = [asyncio.ensure_future(uttered()), asyncio.ensure_future(hurried())]
+    beside += [asyncio.ensure_future(until(bundle.manifest.lasted_us)), asyncio.ensure_future(_set(transport.stuck))]
+    await first((working, *beside[2:]))
     service.stop()
-    await end((living, stuck))
+    await end(beside)
     await working
     if roster.findings and not roster.tenants():
         raise ConfigError(roster.findings)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

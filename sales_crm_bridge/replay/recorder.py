@@ -21,14 +21,13 @@ from sales_crm_bridge.crm_http import AnswerLost, NotSent
 from sales_crm_bridge.errors import RuntimeFault
 from sales_crm_bridge.model import Batch
 from sales_crm_bridge.replay import bundle as bundles
-from sales_crm_bridge.replay.bundle import Body, Bundle, Draw, Exchange, Fact, Manifest, Utterance
+from sales_crm_bridge.replay.bundle import Body, Bundle, Draw, Exchange, Fact, Manifest, Round, Utterance
 from sales_crm_bridge.replay.matching import Said, alike
 from sales_crm_bridge.replay.player import play, settings_of
 from sales_crm_bridge.replay.redact import Allowed, Redactor
 from sales_crm_bridge.replay.standins import StandIns
 from sales_crm_bridge.replay.trial import hidden
 from sales_crm_bridge.replay.words import words_of
-from sales_crm_bridge.tenants import secrets_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -37,21 +36,26 @@ if TYPE_CHECKING:
     from sales_crm_bridge.ports import Clock, Dice, FactSink, IntentSource, Transport
     from sales_crm_bridge.replay.player import Played
     from sales_crm_bridge.settings import Settings
-    from sales_crm_bridge.state import OutboxRow
+    from sales_crm_bridge.state import Command, OutboxRow
     from sales_crm_bridge.tenants import Tenant
 
 CONNECTION = "CrmConnection"
 """The aggregate type of facts about a connection: how many sync runs a service makes depends on when it is stopped."""
 
 
+_IDS = (("meta", "message_id"), ("subject", "aggregate_id"))
+
+
 @dataclass(slots=True, kw_only=True)
 class Recording:
-    """What has been heard of a run so far, as it was: it is never written in this form."""
+    """What has been heard of a run so far, as it was: it is never written in this form. ``secrets``: the connection's."""
 
-    began_us: int
+    began_us: int = 0
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
     exchanges: list[Exchange] = field(default_factory=list)
     intents: list[tuple[int, bytes]] = field(default_factory=list)
     draws: list[Draw] = field(default_factory=list)
+    rounds: list[Round] = field(default_factory=list)
     facts: list[bytes] = field(default_factory=list)
     ended_us: int = 0
 
@@ -116,6 +120,26 @@ class HearingDice:
         return found
 
 
+class HearingLedger:
+    """The ledger, and which commands push finds ready is heard: that depends on moments that no border shows."""
+
+    def __init__(self, inner: Any, recording: Recording, clock: Clock) -> None:
+        self._inner = inner
+        self._recording = recording
+        self._clock = clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def commands_ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:
+        """As the inner one."""
+        found: list[Command] = await self._inner.commands_ready(conn, now_us, limit, behind_parked=behind_parked)
+        if found:
+            at_us = self._clock.now_us() - self._recording.began_us
+            self._recording.rounds.append(Round(at_us=at_us, commands=tuple(one.message_id for one in found)))
+        return found
+
+
 class HearingSource:
     """``ports.IntentSource``: the inner one, and every intent is heard."""
 
@@ -177,7 +201,7 @@ def bundle_of(recording: Recording, tenant: Tenant, settings: Settings, mode: st
     raw = _inputs(recording, tenant, settings, mode, key, redactor)
 
     def same(recorded: Said, asked: Said) -> bool:
-        return alike(recorded, asked) or redactor.text(recorded.text, recorded.name) == asked.text
+        return alike(recorded, asked) or redactor.agrees(recorded.text, asked.text, recorded.name)
 
     derived = play(raw, same=same)
     _compare(recording.facts, derived.facts, redactor, mode)
@@ -210,7 +234,10 @@ def _inputs(
     recording: Recording, tenant: Tenant, settings: Settings, mode: str, key: bytes, redactor: Redactor
 ) -> Bundle:
     """Everything that came from outside, in stand-ins; the requests are still as they were."""
-    secrets = {name: redactor.text(value, name) for name, value in secrets_of(tenant).values.items()}
+    intents = [(at_us, told) for at_us, value in recording.intents if (told := contract.shown(value))]
+    for _, told in intents:
+        redactor.learn(told.get(part, {}).get(name, "") for part, name in _IDS)
+    secrets = {name: redactor.text(value, name) for name, value in recording.secrets.items()}
     manifest = Manifest(
         format=bundles.FORMAT,
         bridge=version("sales-crm-bridge"),
@@ -235,12 +262,12 @@ def _inputs(
         manifest=manifest,
         tenant=hidden(tenant),
         exchanges=exchanges,
-        intents=[
-            Utterance(at_us=at_us, intent=redactor.value(told, ""))
-            for at_us, value in recording.intents
-            if (told := contract.shown(value)) is not None and told
-        ],
+        intents=[Utterance(at_us=at_us, intent=redactor.value(told, "")) for at_us, told in intents],
         ids=recording.draws,
+        rounds=[
+            Round(at_us=one.at_us, commands=tuple(redactor.text(name, "message_id") for name in one.commands))
+            for one in recording.rounds
+        ],
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _TIME_NAMES = re.compile(
     r"(?i)(.*(created?|updated?|modified|changed|archived|deleted|started|completed|finished|requested|occurred|observed|since|until)"
-    r"_?(at|on|date|time|us|ms)?|made|date|timestamp|version|etag)"
+    r"_?(at|on|date|time|us|ms)?|made|date|timestamp|version|etag|.*_at)"
 )
 _ID_NAMES = re.compile(
     r"(?i)(id|ids|.*[a-z]id|.*[a-z]ids|.*[_-]ids?|vid|uuid|key|etag|version|after|before|next|cursor|merged|into|other"
@@ -50,6 +50,7 @@ _FORMS = (
     (_HASH_NAMES, _HASH),
     (_COUNT_NAMES, _COUNT),
     (_ZONE_NAMES, _ZONE),
+    (re.compile("dead_letter_id"), re.compile(r"command \d+|")),
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _URL = re.compile(r"https?://\S+")
@@ -83,6 +84,15 @@ class Redactor:
         self._standins = standins
         self._allowed = allowed
         self._hosts = hosts
+        self._ids: set[str] = set()
+
+    def learn(self, ids: Iterable[str]) -> None:
+        """These are ids of intents and leads: a number that the bridge puts behind one (``id.1``) stays beside its stand-in."""
+        self._ids |= set(ids)
+
+    def agrees(self, text: str, other: str, name: str) -> bool:
+        """Whether ``other``, which a replay says under ``name``, is what ``text`` became, as a whole or piece by piece."""
+        return self.text(text, name) == other or self._standins.agrees(text, other)
 
     def answer(self, body: bytes) -> bytes:
         """An answer's body: JSON value by value, any other text token by token; what is no text is left out."""
@@ -123,6 +133,9 @@ class Redactor:
         """A text that stands under ``name``."""
         if self._allowed.keeps(text, name):
             return text
+        head, dot, tail = text.rpartition(".")
+        if head in self._ids and tail.isdecimal():
+            return f"{self.text(head, name)}{dot}{tail}"
         if _URL.fullmatch(text):
             return self.url(text)
         held = _held(text)

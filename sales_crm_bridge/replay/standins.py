@@ -49,6 +49,13 @@ class StandIns:
         """``text`` with every token replaced; what stands between them stays."""
         return _TOKEN.sub(self._token, text)
 
+    def agrees(self, text: str, other: str) -> bool:
+        """Whether ``other`` says what ``text`` says: token by token the same, or its stand-in."""
+        ours, theirs = list(_TOKEN.finditer(text)), list(_TOKEN.finditer(other))
+        if len(ours) != len(theirs) or _TOKEN.sub("", text) != _TOKEN.sub("", other):
+            return False
+        return all(two[0] in (one[0], self._token(one)) for one, two in zip(ours, theirs, strict=True))
+
     def _token(self, found: re.Match[str]) -> str:
         text = found[0]
         match found.lastgroup:

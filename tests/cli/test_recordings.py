@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -44,3 +46,30 @@ async def test_a_sync_is_recorded_and_replayed(tmp_path: Path) -> None:
         for verb in (["replay"], ["bundle", "check"]):
             code, said = await deployment.call(*verb, str(folder))
             assert (code, "[replay.tampered]" in said, "facts.jsonl" in said) == (2, True, True)
+
+
+async def test_the_demo_is_recorded_and_replayed(tmp_path: Path) -> None:
+    """A running service with intents, a lost answer and a merge: its bundle tells the same again, and holds nothing personal."""
+    folder = tmp_path / "demo"
+    code, said = await verb("demo", "--record", str(folder), "--json")
+    assert code == 0, said
+    told = json.loads(said)
+    assert told["agree"]
+    assert await verb("bundle", "check", str(folder)) == (0, "nothing was found\n")
+    code, said = await verb("replay", str(folder), "--json")
+    found = json.loads(said)
+    assert (code, found["same"]) == (0, True)
+    assert found["facts"] >= sum(told["facts"].values()) - told["facts"]["crm_sync_completed"]
+    text = "".join(file.read_text() for file in folder.iterdir()).casefold()
+    assert not [word for word in ("ada@sales", "byron", "countess", "walk.in", "30 901820") if word in text]
+
+
+async def verb(*words: str) -> tuple[int, str]:
+    """A verb in a process of its own: its exit code, and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sales_crm_bridge", *words),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 120)
+    return process.returncode or 0, out.decode() or err.decode()

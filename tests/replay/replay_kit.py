@@ -11,7 +11,6 @@ from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.replay import live
 from sales_crm_bridge.replay.bundle import Bundle
 from sales_crm_bridge.replay.live import Heard
-from sales_crm_bridge.replay.recorder import bundle_of
 from sales_crm_bridge.sandbox import SandboxTransport
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
 from sales_crm_bridge.simulate.topic import Topics, TopicSink
@@ -56,4 +55,4 @@ def heard(
 def recorded(folder: Path, *, leads: int = 20, before: Callable[[World], None] | None = None) -> tuple[World, Bundle]:
     """The same, as a bundle."""
     home, made = heard(folder, leads=leads, before=before)
-    return home, bundle_of(made.recording, made.tenant, home.settings, "once", KEY)
+    return home, made.ears.bundle("once", KEY)

@@ -11,7 +11,7 @@ import pytest
 
 from sales_crm_bridge.errors import ConfigError
 from sales_crm_bridge.replay import bundle
-from sales_crm_bridge.replay.bundle import Body, Bundle, Draw, Exchange, Fact, LedgerRow, Manifest, Utterance
+from sales_crm_bridge.replay.bundle import Body, Bundle, Draw, Exchange, Fact, LedgerRow, Manifest, Round, Utterance
 
 
 def one() -> Bundle:
@@ -49,6 +49,7 @@ def one() -> Bundle:
         ],
         intents=[Utterance(at_us=3, intent={"meta": {"message_id": "m-1"}})],
         ids=[Draw(name="0123456789abcdef"), Draw(fraction=0.25)],
+        rounds=[Round(at_us=4, commands=("m-1",))],
         ledger=[LedgerRow(table="positions", row={"feed": "list"})],
         facts=[Fact(key="acme/L-1", message_id="f-1", sha256="00", fact={"crm_lead_observed": {}})],
     )
@@ -85,7 +86,8 @@ def change(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["exchanges.jsonl", "intents.jsonl", "ids.jsonl", "ledger.jsonl", "facts.jsonl", "tenant.yaml"]
+    "name",
+    ["exchanges.jsonl", "intents.jsonl", "ids.jsonl", "rounds.jsonl", "ledger.jsonl", "facts.jsonl", "tenant.yaml"],
 )
 @pytest.mark.parametrize(
     ("spoil", "code"), [(cut, "replay.truncated"), (Path.unlink, "replay.truncated"), (change, "replay.tampered")]

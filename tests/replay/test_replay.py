@@ -17,7 +17,7 @@ from sales_crm_bridge.replay import guard, trial
 from sales_crm_bridge.replay.bundle import Body, Bundle, Exchange, Utterance
 from sales_crm_bridge.replay.comparing import Comparison, compare
 from sales_crm_bridge.replay.player import play
-from sales_crm_bridge.replay.recorder import bundle_of, facts_of
+from sales_crm_bridge.replay.recorder import facts_of
 from sales_crm_bridge.sandbox import Fault, FaultKind
 from sales_crm_bridge.simulate.world import World
 from tests.replay.replay_kit import KEY, heard, recorded
@@ -179,16 +179,16 @@ def test_faults_of_the_line_are_played_too(tmp_path: Path) -> None:
 
 def test_a_recording_that_does_not_replay_is_refused(tmp_path: Path) -> None:
     """An answer that was not heard, one that was heard wrongly: nothing is made of it."""
-    home, run = heard(tmp_path, leads=5)
-    whole = list(run.recording.exchanges)
-    run.recording.exchanges[:] = whole[:-1]
+    _, run = heard(tmp_path, leads=5)
+    whole = list(run.ears.recording.exchanges)
+    run.ears.recording.exchanges[:] = whole[:-1]
     with pytest.raises(RuntimeFault) as caught:
-        bundle_of(run.recording, run.tenant, home.settings, "once", KEY)
+        run.ears.bundle("once", KEY)
     assert caught.value.code == "replay.unmatched"
-    run.recording.exchanges[:] = whole
-    del run.recording.facts[0]
+    run.ears.recording.exchanges[:] = whole
+    del run.ears.recording.facts[0]
     with pytest.raises(RuntimeFault) as caught:
-        bundle_of(run.recording, run.tenant, home.settings, "once", KEY)
+        run.ears.bundle("once", KEY)
     assert caught.value.code == "replay.not-reproduced"
 
 
