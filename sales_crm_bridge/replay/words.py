@@ -30,7 +30,8 @@ def words_of(tenant: Tenant) -> frozenset[str]:
     feeds = [feed.name for feed in wiring.adapter_of(tenant).feeds()]
     names = [connection.name, connection.adapter, connection.account, f"{tenant.tenant}/{connection.name}"]
     parts += [*names, *feeds, *(f"{name}/late" for name in feeds), dict(connection.options)]
-    return program_words(connection.adapter) | frozenset(_texts(parts)) | frozenset(tenant.mapping.crm_fields)
+    fields = [*tenant.mapping.crm_fields, *(name.rpartition(".")[2] for name in tenant.mapping.crm_fields)]
+    return program_words(connection.adapter) | frozenset(_texts(parts)) | frozenset(fields)
 
 
 def _texts(value: Any) -> Iterator[str]:

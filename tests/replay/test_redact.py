@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sales_crm_bridge.replay.redact import Allowed, Redactor, slipped
@@ -171,6 +171,7 @@ def test_nothing_slips_through_what_the_redactor_has_seen(value: object) -> None
 @given(st.text(min_size=4, max_size=30))
 def test_no_long_word_stays(text: str) -> None:
     """A word of four letters and more that is not of the tenant's file is another one afterwards."""
+    assume(not ALLOWED.keeps(text, "notes"))
     told = answered({"notes": text})["notes"]
 
     def words(said: str) -> Iterator[str]:
