@@ -100,6 +100,10 @@ generate: protos ## Generate everything that is generated: messages, schemas, re
 	@python -m sales_crm_adapters --write docs/crms.md
 	@python -m sales_crm_adapters --language docs/declared-language.md
 
+.PHONY: bundles
+bundles: venv ## Record tests/bundles anew: what each sandbox scenario tells, after a change that is meant to alter it
+	@python -m tests.replay.scenarios
+
 # --- Gate -------------------------------------------------------------------------------------------------------
 
 CHECKS := check-format check-lint check-types check-imports check-protos check-shell check-yaml check-docker check-generated

@@ -11,9 +11,9 @@ from sales_crm_bridge import tenants, wiring
 from sales_crm_bridge.errors import ConfigError, Finding, Place
 from sales_crm_bridge.replay import bundle as bundles
 from sales_crm_bridge.replay.matching import parts, seconds_of
-from sales_crm_bridge.replay.redact import KEPT_HEADERS, Allowed, slipped
+from sales_crm_bridge.replay.redact import KEPT_HEADERS, REDIRECTS, Allowed, slipped
 from sales_crm_bridge.replay.standins import strangers
-from sales_crm_bridge.replay.words import fact_words, words_of
+from sales_crm_bridge.replay.words import fact_words, places_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def look_through(folder: Path) -> tuple[Bundle, list[Finding]]:
     )
     if tenant is None:
         raise ConfigError(wrong)
-    allowed = Allowed(words_of(tenant) | fact_words())
+    allowed = Allowed(words_of(tenant) | fact_words(), places_of(tenant))
     found = [
         _finding("replay.secret", f"{what} stands here", folder / name, line)
         for name in (bundles.MANIFEST, bundles.TENANT, *bundles.PARTS)
@@ -96,13 +96,11 @@ def _lines(bundle: Bundle, allowed: Allowed) -> dict[str, Iterator[tuple[int, st
 def _exchange(one: Exchange, allowed: Allowed) -> Iterator[str]:
     for where, said in parts(one.method, one.url, one.body.bytes()).items():
         if where != "method" and not _static(where, said.text):
-            if len(said.text) >= TIME_DIGITS and seconds_of(said.text) is not None:
-                continue
-            for _, what in slipped(said.text, said.name, allowed):
+            pieces = [text for text in said.text.split(",") if not _is_time(text)]
+            for what in dict.fromkeys(what for text in pieces for _, what in slipped(text, said.name, allowed)):
                 yield f"{what} in the request's {where} is no stand-in, and not known to be harmless"
-    for name, value in one.headers:
-        known = name == "location" or KEPT_HEADERS.fullmatch(name)
-        if not known or (name == "location" and any(slipped(value, name, allowed))):
+    for name, _ in one.headers:
+        if not KEPT_HEADERS.fullmatch(name) and not (name == "location" and one.status in REDIRECTS):
             yield f"header {name!r} is not one that a bundle keeps"
     text = one.answer.bytes().decode("utf-8", "replace")
     try:
@@ -113,6 +111,10 @@ def _exchange(one: Exchange, allowed: Allowed) -> Iterator[str]:
         return
     for name, what in slipped(answer, "", allowed):
         yield f"{what} under {name!r} in the answer is no stand-in, and not known to be harmless"
+
+
+def _is_time(text: str) -> bool:
+    return len(text) >= TIME_DIGITS and seconds_of(text) is not None
 
 
 def _static(where: str, text: str) -> bool:

@@ -27,7 +27,7 @@ from sales_crm_bridge.replay.player import play, settings_of
 from sales_crm_bridge.replay.redact import Allowed, Redactor
 from sales_crm_bridge.replay.standins import StandIns
 from sales_crm_bridge.replay.trial import hidden
-from sales_crm_bridge.replay.words import words_of
+from sales_crm_bridge.replay.words import places_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -196,7 +196,7 @@ def bundle_of(recording: Recording, tenant: Tenant, settings: Settings, mode: st
 
     Raises ``RuntimeFault`` (``replay.not-reproduced``) when the run, lived through again, tells other facts than it did.
     """
-    allowed = Allowed(words_of(tenant))
+    allowed = Allowed(words_of(tenant), places_of(tenant))
     redactor = Redactor(StandIns(key), allowed, _hosts(tenant))
     raw = _inputs(recording, tenant, settings, mode, key, redactor)
 
@@ -254,7 +254,7 @@ def _inputs(
     )
     exchanges = [
         msgspec.structs.replace(
-            one, headers=redactor.headers(one.headers), answer=Body.of(redactor.answer(one.answer.bytes()))
+            one, headers=redactor.headers(one.headers, one.status), answer=Body.of(redactor.answer(one.answer.bytes()))
         )
         for one in recording.exchanges
     ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _TIME_NAMES = re.compile(
     r"(?i)(.*(created?|updated?|modified|changed|archived|deleted|started|completed|finished|requested|occurred|observed|since|until)"
-    r"_?(at|on|date|time|us|ms)?|made|date|timestamp|version|etag|.*_at)"
+    r"_?(at|on|date|time|us|ms)?|made|date|timestamp|version|etag|.*_(at|date))"
 )
 _ID_NAMES = re.compile(
     r"(?i)(id|ids|.*[a-z]id|.*[a-z]ids|.*[_-]ids?|vid|uuid|key|etag|version|after|before|next|cursor|merged|into|other"
@@ -50,6 +50,7 @@ _FORMS = (
     (_HASH_NAMES, _HASH),
     (_COUNT_NAMES, _COUNT),
     (_ZONE_NAMES, _ZONE),
+    (re.compile("lag"), re.compile(r"\d+(\.\d+)?s")),
     (re.compile("dead_letter_id"), re.compile(r"command \d+|")),
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
@@ -58,23 +59,31 @@ _URL = re.compile(r"https?://\S+")
 KEPT_HEADERS = re.compile(r"content-type|date|retry-after|etag|x-hubspot-ratelimit-[a-z-]+|x-ratelimit-[a-z-]+|age")
 """Headers of an answer that a bundle keeps; their values are not personal, and the bridge reads no others but ``location``."""
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
 _HARMLESS = ("", "true", "false", "null", "UTC", "application/json", "text/html", "text/plain")
 
 
 class Allowed:
     """Tells what may stay. ``words``: those that the adapter's own text and the tenant's file use, whole values each.
 
-    So a status that the mapping names stays, and one that it does not know is replaced like a name.
+    So a status that the mapping names stays, and one that it does not know is replaced like a name. ``places``: names under which
+    the tenant's file declares ids, versions and times to stand.
     """
 
-    def __init__(self, words: Iterable[str] = ()) -> None:
+    def __init__(self, words: Iterable[str] = (), places: Iterable[str] = ()) -> None:
         self._words = frozenset(words) | frozenset(_HARMLESS)
+        self._places = frozenset(places)
 
     def keeps(self, text: str, name: str) -> bool:
         """Whether ``text``, which stands under ``name``, is known to be harmless."""
         if all(word in self._words for word in text.split(",")):  # several: fields that are asked for, a field mask
             return True
-        return any(names.fullmatch(name) and form.fullmatch(text) for names, form in _FORMS)
+        if name in self._places and (_ID.fullmatch(text) or _TIME.fullmatch(text)):
+            return True
+        # A record of two parts has the versions of both, with a bar between them.
+        parts = text.split("|")
+        return any(names.fullmatch(name) and all(map(form.fullmatch, parts)) for names, form in _FORMS)
 
 
 class Redactor:
@@ -107,14 +116,13 @@ class Redactor:
             return self._standins.text(text).encode()
         return json.dumps(self.value(value, ""), ensure_ascii=False, separators=(",", ":")).encode()
 
-    def headers(self, headers: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """An answer's headers, those that a bundle keeps."""
+    def headers(self, headers: Sequence[tuple[str, str]], status: int) -> tuple[tuple[str, str], ...]:
+        """An answer's headers, those that a bundle keeps; where it leads elsewhere, also where to."""
         kept = [(name.lower(), value) for name, value in headers]
-        return tuple(
-            (name, self.url(value) if name == "location" else value)
-            for name, value in kept
-            if name == "location" or KEPT_HEADERS.fullmatch(name)
-        )
+        found = [(name, value) for name, value in kept if KEPT_HEADERS.fullmatch(name)]
+        if status in REDIRECTS:
+            found += [(name, self.url(value)) for name, value in kept if name == "location"]
+        return tuple(found)
 
     def value(self, value: Any, name: str) -> Any:
         """A JSON value that stands under ``name``; the names in it stay, unless they are no names."""

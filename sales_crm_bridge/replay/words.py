@@ -34,6 +34,31 @@ def words_of(tenant: Tenant) -> frozenset[str]:
     return program_words(connection.adapter) | frozenset(_texts(parts)) | frozenset(fields)
 
 
+DECLARED = frozenset(
+    {"id", "key", "version", "modified", "created", "deleted", "removed", "token", "last", "into", "merged"}
+)
+"""Keys of a declared CRM's options that say where ids, versions and times stand."""
+
+
+def places_of(tenant: Tenant) -> frozenset[str]:
+    """The names under which the tenant's file says that ids, versions and times stand; none where an adapter knows them."""
+    return frozenset(_places(dict(tenant.connection.options), known=False))
+
+
+def _places(value: Any, *, known: bool) -> Iterator[str]:
+    match value:
+        case dict():
+            for key, inner in value.items():
+                yield from _places(inner, known=key in DECLARED or (known and key == "at"))
+        case list() | tuple():
+            for inner in value:
+                yield from _places(inner, known=known)
+        case str() if known:
+            yield value.rpartition(".")[2]
+        case _:
+            return
+
+
 def _texts(value: Any) -> Iterator[str]:
     match value:
         case dict():
