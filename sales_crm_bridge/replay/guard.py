@@ -13,6 +13,7 @@ from sales_crm_bridge.replay import bundle as bundles
 from sales_crm_bridge.replay.matching import parts, seconds_of
 from sales_crm_bridge.replay.redact import KEPT_HEADERS, REDIRECTS, Allowed, slipped
 from sales_crm_bridge.replay.standins import strangers
+from sales_crm_bridge.replay.start import UNSAID
 from sales_crm_bridge.replay.words import fact_words, places_of, words_of
 
 if TYPE_CHECKING:
@@ -88,9 +89,14 @@ def _lines(bundle: Bundle, allowed: Allowed) -> dict[str, Iterator[tuple[int, st
     return {
         bundles.EXCHANGES: exchanged(),
         bundles.INTENTS: told([one.intent for one in bundle.intents]),
-        bundles.LEDGER: told([one.row for one in bundle.ledger]),
+        bundles.LEDGER: told([_said(one.row) for one in bundle.ledger]),
         bundles.FACTS: told([one.fact for one in bundle.facts]),
     }
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the ledger without its hashes."""
+    return {name: value for name, value in row.items() if name not in UNSAID}
 
 
 def _exchange(one: Exchange, allowed: Allowed) -> Iterator[str]:

@@ -19,6 +19,7 @@ from sales_crm_bridge.replay.recorder import (
     Recording,
     bundle_of,
 )
+from sales_crm_bridge.replay.start import WatchedLedger
 from sales_crm_bridge.tenants import secrets_of
 from sales_crm_bridge.world import RealDice, WallClock
 
@@ -50,7 +51,7 @@ class Ears:
         return replace(
             inner,
             dice=HearingDice(inner.dice, recording),
-            ledger=HearingLedger(inner.ledger, recording, clock),
+            ledger=HearingLedger(WatchedLedger(inner.ledger, recording.start), recording, clock),
             transport=lambda tenant: HearingTransport(inner.transport(tenant), recording, clock),
         )
 
@@ -90,7 +91,7 @@ class Heard:
 async def sync_recorded(settings: Settings, only: frozenset[str], progress: Progress) -> Heard:
     """As ``once.sync_once`` for one tenant, and record it.
 
-    Raises ``ConfigError`` when it is not one tenant, or when the ledger knows its account already.
+    Raises ``ConfigError`` when it is not one tenant, or when work of it waits in the ledger.
     """
     operate.need_kafka(settings)
     async with operate.ledger_of(settings, make=True) as ledger:
@@ -109,7 +110,7 @@ async def hear_sync(
 ) -> Heard:
     """As ``sync_recorded``, in whatever world."""
     tenant = one_tenant(settings, only)
-    await need_fresh(outside.ledger, tenant)
+    await need_quiet(outside.ledger, tenant)
     ears = Ears(settings=settings, tenant=tenant)
     only = frozenset({tenant.tenant})
     outcome = await sync_in(settings, ears.outside(outside), lambda: ears.sink(sink_of()), only, progress)
@@ -121,7 +122,7 @@ async def ears_for_run(settings: Settings) -> Ears:
     """The ears for ``operate.run``. Raises ``ConfigError`` as ``sync_recorded`` does."""
     tenant = one_tenant(settings, frozenset())
     async with operate.ledger_of(settings, make=True) as ledger:
-        await need_fresh(ledger, tenant)
+        await need_quiet(ledger, tenant)
     return Ears(settings=settings, tenant=tenant)
 
 
@@ -138,13 +139,14 @@ def one_tenant(settings: Settings, only: frozenset[str]) -> Tenant:
     raise ConfigError([Finding(code="replay.one-tenant", message=said, place=place, remedy="name one with `--tenant`")])
 
 
-async def need_fresh(ledger: Ledger, tenant: Tenant) -> None:
-    """Raise ``ConfigError`` if the ledger has read of the tenant's account before: a bundle does not hold yet what it knows."""
+async def need_quiet(ledger: Ledger, tenant: Tenant) -> None:
+    """Raise ``ConfigError`` if commands or facts of the tenant wait in the ledger: a bundle does not hold those yet."""
     conn = await ledger.connection_find(tenant.tenant, tenant.connection.name)
-    if not conn or not await ledger.positions(conn):
+    counts = [one for one in await ledger.command_counts() if one.conn == conn]
+    commands = sum(one.open + one.parked for one in counts)
+    facts = (await ledger.outbox_depth(conn))[0] if conn else 0
+    if not commands and not facts:
         return
-    said = f"the ledger knows the account of {tenant.tenant!r} already, and a bundle cannot hold that yet"
-    remedy = "record with a ledger of its own: another `ledger:` address, in a settings file for recordings"
-    raise ConfigError(
-        [Finding(code="replay.ledger-begun", message=said, place=Place(file="the ledger"), remedy=remedy)]
-    )
+    said = f"{commands} commands and {facts} facts of {tenant.tenant!r} wait in the ledger, and a bundle cannot hold them yet"
+    remedy = "record when they are done (`status` shows them), or with a ledger of its own for recordings"
+    raise ConfigError([Finding(code="replay.ledger-busy", message=said, place=Place(file="the ledger"), remedy=remedy)])

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import ParseDict
 
-from sales_crm_bridge import contract, once, wiring
+from sales_crm_bridge import contract, once, tenants, wiring
 from sales_crm_bridge.crm_http import AnswerLost, NotSent
 from sales_crm_bridge.errors import ConfigError, RuntimeFault
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.replay.matching import Tape, Unmatched
+from sales_crm_bridge.replay.start import Start, WatchedLedger, put
 from sales_crm_bridge.settings import Settings
 from sales_crm_bridge.simulate.loop import VirtualClock, VirtualLoop, run
 from sales_crm_bridge.simulate.topic import Topics, TopicSink, TopicSource
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.replay.bundle import Bundle, Draw, Exchange, Round
     from sales_crm_bridge.replay.matching import Said
-    from sales_crm_bridge.state import Command
+    from sales_crm_bridge.state import Binding, Command
     from sales_crm_bridge.tenants import Tenant
 
 PARTITIONS = 1
@@ -119,12 +120,14 @@ class PacedLedger:
 class Played:
     """What came of a replay: the facts in the order in which they were published, and the requests with what answered them.
 
-    ``taken``: the number of the exchange that answered each request, in their order; ``asked``: those requests.
+    ``taken``: the number of the exchange that answered each request, in their order; ``asked``: those requests. ``later``: what
+    the commits made of each lead's binding.
     """
 
     facts: list[bytes] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
     asked: list[tuple[str, str, bytes]] = field(default_factory=list)
+    later: dict[str, list[Binding]] = field(default_factory=dict)
     unmatched: str = ""
 
 
@@ -214,6 +217,7 @@ async def _played(bundle: Bundle, settings: Settings, tape: Tape, loop: VirtualL
     topics = Topics(PARTITIONS, clock.now_us)
     transport = TapeTransport(tape, bundle.exchanges, played, clock, manifest.began_us)
     ledger = await open_ledger("sqlite://:memory:")
+    start = Start()
 
     def transport_of(_: Tenant) -> TapeTransport:
         return transport
@@ -221,10 +225,14 @@ async def _played(bundle: Bundle, settings: Settings, tape: Tape, loop: VirtualL
     outside = wiring.Outside(
         clock=clock,
         dice=RecordedDice(bundle.ids, manifest.hash_key),
-        ledger=PacedLedger(ledger, bundle.rounds, clock, manifest.began_us),
+        ledger=PacedLedger(WatchedLedger(ledger, start), bundle.rounds, clock, manifest.began_us),
         transport=transport_of,
     )
     try:
+        loaded = tenants.load(Path(settings.tenants.folder), wiring.catalogue())
+        if manifest.tenant not in loaded.tenants:
+            raise ConfigError(loaded.findings)
+        await put(ledger, loaded.tenants[manifest.tenant], bundle.ledger, clock.now_us())
         if manifest.mode == "once":
             only = frozenset({manifest.tenant})
             await once.sync_in(settings, outside, lambda: TopicSink(topics), only, _Silent())
@@ -232,7 +240,7 @@ async def _played(bundle: Bundle, settings: Settings, tape: Tape, loop: VirtualL
             await _serve(bundle, settings, outside, topics, transport)
     finally:
         await ledger.close()
-    played.facts = topics.facts
+    played.facts, played.later = topics.facts, start.later
     return played
 
 
@@ -242,8 +250,7 @@ async def _serve(
     """Run the service for as long as it ran, and utter the intents at their times."""
     transport.lingers = True
     clock, began_us = outside.clock, bundle.manifest.began_us
-    roster = wiring.roster_of(settings, outside)
-    service = wiring.assemble(settings, outside, source=TopicSource(topics), sink=TopicSink(topics), roster=roster)
+    service = wiring.assemble(settings, outside, source=TopicSource(topics), sink=TopicSink(topics))
     working = asyncio.ensure_future(service.run())
 
     async def until(at_us: int) -> None:
@@ -268,8 +275,6 @@ async def _serve(
     service.stop()
     await end(beside)
     await working
-    if roster.findings and not roster.tenants():
-        raise ConfigError(roster.findings)
 
 
 async def _set(event: asyncio.Event) -> None:

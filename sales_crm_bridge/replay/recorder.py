@@ -26,6 +26,7 @@ from sales_crm_bridge.replay.matching import Said, alike
 from sales_crm_bridge.replay.player import play, settings_of
 from sales_crm_bridge.replay.redact import Allowed, Redactor
 from sales_crm_bridge.replay.standins import StandIns
+from sales_crm_bridge.replay.start import Start, rows_of
 from sales_crm_bridge.replay.trial import hidden
 from sales_crm_bridge.replay.words import places_of, words_of
 
@@ -56,6 +57,7 @@ class Recording:
     intents: list[tuple[int, bytes]] = field(default_factory=list)
     draws: list[Draw] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+    start: Start = field(default_factory=Start)
     facts: list[bytes] = field(default_factory=list)
     ended_us: int = 0
 
@@ -204,6 +206,10 @@ def bundle_of(recording: Recording, tenant: Tenant, settings: Settings, mode: st
         return alike(recorded, asked) or redactor.agrees(recorded.text, asked.text, recorded.name)
 
     derived = play(raw, same=same)
+    if recording.start.bindings:
+        rows = rows_of(recording.start, tenant, raw.manifest.hash_key, redactor, derived.later)
+        raw = msgspec.structs.replace(raw, ledger=rows)
+        derived = play(raw, same=same)
     _compare(recording.facts, derived.facts, mode)
     made = msgspec.structs.replace(raw, exchanges=_requests(raw, derived), facts=facts_of(derived.facts))
     again = facts_of(play(made).facts)
@@ -234,7 +240,12 @@ def _inputs(
     recording: Recording, tenant: Tenant, settings: Settings, mode: str, key: bytes, redactor: Redactor
 ) -> Bundle:
     """Everything that came from outside, in stand-ins; the requests are still as they were."""
-    intents = [(at_us, told) for at_us, value in recording.intents if (told := contract.shown(value))]
+    known = recording.start.known
+    intents = [
+        (at_us, told)
+        for at_us, value in recording.intents
+        if (told := contract.shown(value)) and told.get("meta", {}).get("message_id") not in known
+    ]
     for _, told in intents:
         redactor.learn(told.get(part, {}).get(name, "") for part, name in _IDS)
     secrets = {name: redactor.text(value, name) for name, value in recording.secrets.items()}
@@ -264,6 +275,7 @@ def _inputs(
         exchanges=exchanges,
         intents=[Utterance(at_us=at_us, intent=redactor.value(told, "")) for at_us, told in intents],
         ids=recording.draws,
+        ledger=rows_of(recording.start, tenant, manifest.hash_key, redactor, None),
         rounds=[
             Round(at_us=one.at_us, commands=tuple(redactor.text(name, "message_id") for name in one.commands))
             for one in recording.rounds

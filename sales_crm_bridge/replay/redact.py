@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _TIME_NAMES = re.compile(
     r"(?i)(.*(created?|updated?|modified|changed|archived|deleted|started|completed|finished|requested|occurred|observed|since|until)"
-    r"_?(at|on|date|time|us|ms)?|made|date|timestamp|version|etag|.*_(at|date))"
+    r"_?(at|on|date|time|us|ms)?|made|date|timestamp|version|etag|.*_(at|date|us))"
 )
 _ID_NAMES = re.compile(
     r"(?i)(id|ids|.*[a-z]id|.*[a-z]ids|.*[_-]ids?|vid|uuid|key|etag|version|after|before|next|cursor|merged|into|other"
@@ -31,7 +31,7 @@ _ID_NAMES = re.compile(
 _HASH_NAMES = re.compile(r"(?i)((message|causation|correlation|request|trace|run)_?id|.*fingerprint|sha256)")
 _COUNT_NAMES = re.compile(
     r"(?i)(total|count|limit|size|page|offset|numerrors|seconds|expires_in|status|schema_version|read|changed|unchanged|removed"
-    r"|stale|attempts?|displayorder|nanos|units)"
+    r"|stale|attempts?|displayorder|nanos|units|run|failures|passes|sweep)"
 )
 _ZONE_NAMES = re.compile(r"(?i)(time_?)?zone")
 

@@ -25,8 +25,15 @@ async def test_a_sync_is_recorded_and_replayed(tmp_path: Path) -> None:
         assert told["bundle"]["lines"]["facts.jsonl"] == told["published"]
         code, said = await deployment.call("sync", "--once", "--record", str(folder))
         assert (code, "[replay.folder-exists]" in said) == (2, True)
-        code, said = await deployment.call("sync", "--once", "--record", str(tmp_path / "again"))
-        assert (code, "[replay.ledger-begun]" in said) == (2, True)
+        contact = min(portal.truth().live["contacts"], key=int)
+        portal.person.edit(contact, {"city": "Lisbon"})
+        await asyncio.sleep(2)  # what is younger than the horizon is not read
+        again = tmp_path / "again"
+        code, said = await deployment.call("sync", "--once", "--record", str(again), "--json")
+        assert code == 0, said
+        code, said = await deployment.call("replay", str(again))
+        assert (code, "byte for byte" in said) == (0, True), said
+        assert '"changed_fields":["city"]' in (again / "facts.jsonl").read_text()
 
         assert await deployment.call("bundle", "check", str(folder)) == (0, "nothing was found\n")
         code, said = await deployment.call("replay", str(folder))

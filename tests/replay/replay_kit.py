@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sales_crm_bridge import wiring
@@ -25,9 +25,16 @@ class Silent:
 
 
 def heard(
-    folder: Path, *, leads: int = 20, before: Callable[[World], None] | None = None, syncs: int = 1
+    folder: Path,
+    *,
+    leads: int = 20,
+    before: Callable[[World], None] | None = None,
+    between: Sequence[Callable[[World], None]] = (),
 ) -> tuple[World, Heard]:
-    """One ``sync --once`` of a world with ``leads``, heard; ``before`` prepares the world, ``syncs`` are made in one ledger."""
+    """One ``sync --once`` of a world with ``leads``, heard; ``before`` prepares the world.
+
+    ``between``: what happens between this one and another, an hour later and in the same ledger, and so on: the last one counts.
+    """
     loop = VirtualLoop()
 
     async def main() -> tuple[World, Heard]:
@@ -42,17 +49,25 @@ def heard(
             transport=lambda _: HttpxTransport(SandboxTransport(home.portal, sleep=clock.sleep)),
         )
         topics = Topics(1, clock.now_us)
-        runs = [
-            await live.hear_sync(home.settings, outside, lambda: TopicSink(topics), frozenset(), Silent())
-            for _ in range(syncs)
-        ]
+        runs = []
+        for happens in (None, *between):
+            if happens is not None:
+                happens(home)
+                await clock.sleep(3_600)
+            runs.append(await live.hear_sync(home.settings, outside, lambda: TopicSink(topics), frozenset(), Silent()))
         await outside.ledger.close()
         return home, runs[-1]
 
     return run(main(), loop)
 
 
-def recorded(folder: Path, *, leads: int = 20, before: Callable[[World], None] | None = None) -> tuple[World, Bundle]:
+def recorded(
+    folder: Path,
+    *,
+    leads: int = 20,
+    before: Callable[[World], None] | None = None,
+    between: Sequence[Callable[[World], None]] = (),
+) -> tuple[World, Bundle]:
     """The same, as a bundle."""
-    home, made = heard(folder, leads=leads, before=before)
+    home, made = heard(folder, leads=leads, before=before, between=between)
     return home, made.ears.bundle("once", KEY)

@@ -192,11 +192,43 @@ def test_a_recording_that_does_not_replay_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "replay.not-reproduced"
 
 
-def test_a_ledger_that_knows_the_account_is_not_recorded_yet(tmp_path: Path) -> None:
-    """What it knows would be missing in the bundle, so it is refused, with what to do."""
-    with pytest.raises(ConfigError) as caught:
-        heard(tmp_path, leads=2, syncs=2)
-    assert caught.value.code == "replay.ledger-begun"
+def works(world: World) -> None:
+    """A person edits one lead and deletes another, makes a third, and merges two."""
+    person = world.portal.person
+    edited, deleted, merged, into, *_ = sorted(world.portal.truth().live["contacts"], key=int)
+    person.edit(edited, {"city": "Lisbon", "phone": "+351 21 7946001"})
+    person.delete(deleted)
+    person.create("contacts", {"email": "walk.in@shop.example", "firstname": "Walk"})
+    person.merge(into, merged)
+
+
+def test_a_run_is_recorded_with_what_its_ledger_knew(tmp_path: Path) -> None:
+    """What changed since is told as a change, what did not is not told: as in the run, and so in the replay."""
+    _, made = recorded(tmp_path, leads=8, between=[works])
+    assert against(made).same
+    observed = [one.fact["crm_lead_observed"] for one in made.facts if "crm_lead_observed" in one.fact]
+    changed = [one["changed_fields"] for one in observed if one["change"] == "CRM_CHANGE_KIND_CHANGED"]
+    assert ["city", "phone"] in changed
+    assert len([one for one in made.facts if "crm_lead_removed" in one.fact]) == 2
+    assert {row.table for row in made.ledger} >= {"bindings", "positions", "connection"}
+    assert {one.fact["subject"]["aggregate_version"] for one in made.facts if "crm_lead_observed" in one.fact} > {"1"}
+    bundles.write(made, tmp_path / "b")
+    assert guard.look_through(tmp_path / "b")[1] == []
+
+
+def test_what_the_ledger_knew_is_known_in_the_replay(tmp_path: Path) -> None:
+    """Another value in an answer about a lead that had not changed is a change, with the version after the one it had."""
+    _, made = recorded(tmp_path, leads=8, between=[works])
+    told = {row.row["crm_id"] for row in made.ledger if row.table == "bindings"}
+    ours = {one.fact["subject"]["aggregate_id"] for one in made.facts}
+    quiet = next(row.row for row in made.ledger if row.table == "bindings" and row.row["lead_id"] not in ours)
+    assert quiet["crm_id"] in told
+    listed = next(one.answer.text for one in made.exchanges if f'"id":"{quiet["crm_id"]}"' in one.answer.text)
+    record = next(one for one in json.loads(listed)["results"] if one["id"] == quiet["crm_id"])
+    email = record["properties"]["email"]
+    found = against(altered(made, email, f"x{email}"))
+    assert [(one.fact["crm_lead_observed"]["changed_fields"]) for one in found.new] == [["email"]]
+    assert found.new[0].fact["subject"]["aggregate_version"] == str(quiet["aggregate_version"] + 1)
 
 
 def planted(made: Bundle, part: str, line: int, value: dict[str, Any]) -> Bundle:

@@ -10,10 +10,11 @@ import pytest
 
 from sales_crm_bridge import wiring
 from sales_crm_bridge.crm_http import HttpxTransport
+from sales_crm_bridge.errors import ConfigError
 from sales_crm_bridge.ledger import open_ledger
 from sales_crm_bridge.replay.bundle import Bundle
 from sales_crm_bridge.replay.comparing import compare, kind_of
-from sales_crm_bridge.replay.live import Ears, one_tenant
+from sales_crm_bridge.replay.live import Ears, need_quiet, one_tenant
 from sales_crm_bridge.replay.player import play
 from sales_crm_bridge.replay.recorder import facts_of
 from sales_crm_bridge.sandbox import SandboxTransport
@@ -24,28 +25,42 @@ from tests.flow.flow_kit import people, world
 from tests.replay.replay_kit import KEY
 
 
-def lived(folder: Path, seed: int, turns: int) -> Bundle:
-    """The bundle of a service beside which ``turns`` things happened by chance."""
+def lived(folder: Path, seed: int, turns: int, *, before: bool = False) -> Bundle:
+    """The bundle of a service beside which ``turns`` things happened by chance.
+
+    ``before``: another one has lived on the same ledger, with as many things, and was not heard.
+    """
     loop = VirtualLoop()
 
     async def main() -> Ears:
         home = world(loop, folder, "service", leads=10)
         clock = home.clock
         ledger = await open_ledger("sqlite://:memory:")
-        ears = Ears(settings=home.settings, tenant=one_tenant(home.settings, frozenset()))
-        outside = ears.outside(
-            wiring.Outside(
-                clock=clock,
-                dice=SeededDice("service"),
-                ledger=ledger,
-                transport=lambda _: HttpxTransport(SandboxTransport(home.portal, sleep=clock.sleep)),
-            )
+        rng = random.Random(seed)
+        unheard = wiring.Outside(
+            clock=clock,
+            dice=SeededDice("service"),
+            ledger=ledger,
+            transport=lambda _: HttpxTransport(SandboxTransport(home.portal, sleep=clock.sleep)),
         )
-        source, sink = ears.source(TopicSource(home.topics)), ears.sink(TopicSink(home.topics))
-        service = wiring.assemble(home.settings, outside, source=source, sink=sink)
+        if before:
+            source, sink = TopicSource(home.topics), TopicSink(home.topics)
+            service = wiring.assemble(home.settings, unheard, source=source, sink=sink)
+            working = asyncio.ensure_future(service.run())
+            await clock.sleep(120)
+            await people(home, rng, 5)
+            await clock.sleep(3_600)
+            service.stop()
+            await working
+        tenant = one_tenant(home.settings, frozenset())
+        await need_quiet(ledger, tenant)
+        ears = Ears(settings=home.settings, tenant=tenant)
+        outside = ears.outside(unheard)
+        heard, told = ears.source(TopicSource(home.topics)), ears.sink(TopicSink(home.topics))
+        service = wiring.assemble(home.settings, outside, source=heard, sink=told)
         working = asyncio.ensure_future(service.run())
         await clock.sleep(120)
-        await people(home, random.Random(seed), turns)
+        await people(home, rng, turns)
         await clock.sleep(900)
         ears.end()
         service.stop()
@@ -68,3 +83,21 @@ def test_a_service_is_lived_through_again(tmp_path: Path, seed: int) -> None:
     assert made.rounds
     assert any("batch/upsert" in one.url for one in made.exchanges)
     assert not [one for one in made.exchanges if "sales.example" in one.body.text]
+
+
+@pytest.mark.parametrize("seed", [4, 6, 17])
+def test_a_service_is_recorded_in_the_middle_of_its_life(tmp_path: Path, seed: int) -> None:
+    """With what the ledger knew of leads, feeds and facts: versions go on where they were."""
+    made = lived(tmp_path, seed, turns=10, before=True)
+    assert compare(made.facts, facts_of(play(made).facts)).same
+    assert {row.table for row in made.ledger} >= {"bindings", "positions", "connection"}
+    versions = [int(one.fact["subject"]["aggregate_version"]) for one in made.facts if "crm_lead_observed" in one.fact]
+    assert max(versions) > 1
+
+
+def test_a_recording_does_not_begin_while_commands_wait(tmp_path: Path) -> None:
+    """A create that a person must look at is in the ledger: a bundle cannot hold it, so it is refused with what to do."""
+    with pytest.raises(ConfigError) as caught:
+        lived(tmp_path, 14, turns=0, before=True)
+    assert caught.value.code == "replay.ledger-busy"
+    assert caught.value.message.startswith("1 commands and 0 facts of 'acme' wait")
