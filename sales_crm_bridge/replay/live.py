@@ -136,7 +136,8 @@ def one_tenant(settings: Settings, only: frozenset[str]) -> Tenant:
         return found[0]
     said = f"a recording is of one tenant, and there are {len(found)}"
     place = Place(file=settings.tenants.folder)
-    raise ConfigError([Finding(code="replay.one-tenant", message=said, place=place, remedy="name one with `--tenant`")])
+    remedy = "name one with `--tenant`, where the verb has it; a service is recorded where it has one tenant"
+    raise ConfigError([Finding(code="replay.one-tenant", message=said, place=place, remedy=remedy)])
 
 
 async def need_quiet(ledger: Ledger, tenant: Tenant) -> None:

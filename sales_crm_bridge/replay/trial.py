@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge import tenants, wiring
+from sales_crm_bridge import tenants, wiring, yaml_places
 from sales_crm_bridge.errors import ConfigError, Finding, Place
 from sales_crm_bridge.replay.player import SECRET
 
@@ -35,11 +36,32 @@ def text_of(bundle: Bundle, file: Path) -> str:
 
 
 def hidden(tenant: Tenant) -> str:
-    """A tenant file's text without the places of its secrets: a bundle does not say where they are."""
-    text = tenant.text
+    """A tenant file's text without its comments, which can say anything, and without the places of its secrets."""
+    text = uncommented(tenant.text)
     for name, ref in tenant.connection.secrets:
         text = text.replace(str(ref), f"{SECRET}{name.upper()}")
     return text
+
+
+def uncommented(text: str) -> str:
+    """A YAML text without comments, that means the same; where a sign is in doubt, as JSON, which is YAML too."""
+    lines = [line[: _comment(line)].rstrip() for line in text.splitlines()]
+    bare = "\n".join(line for line in lines if line) + "\n"
+    meant = yaml_places.parse(text.encode(), "").value
+    return bare if yaml_places.parse(bare.encode(), "").value == meant else json.dumps(meant, indent=2) + "\n"
+
+
+def _comment(line: str) -> int:
+    """Where a line's comment begins: at a ``#`` at its start or behind a blank, outside quotes; else its length."""
+    quote = ""
+    for place, sign in enumerate(line):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"" and (not place or line[place - 1] in " [{,:"):
+            quote = sign
+        elif sign == "#" and (not place or line[place - 1] in " \t"):
+            return place
+    return len(line)
 
 
 def _same_account(bundle: Bundle, tenant: Tenant, file: Path) -> None:
