@@ -37,7 +37,7 @@ from sales_crm_bridge.world import RealDice, WallClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from sales_crm_bridge.ports import FactSink, IntentSource, Ledger, SpanSink
+    from sales_crm_bridge.ports import FactSink, Ledger, SpanSink
     from sales_crm_bridge.rpc import RpcServer
     from sales_crm_bridge.service import Service
     from sales_crm_bridge.settings import Route, Settings
@@ -153,11 +153,7 @@ class Ears(Protocol):
     """Who listens at the rim while a service works: each gives what it is given, with ears."""
 
     def outside(self, inner: wiring.Outside) -> wiring.Outside:
-        """Chance, and the way to the CRMs."""
-        ...
-
-    def source(self, inner: IntentSource) -> IntentSource:
-        """The intents' topic."""
+        """Chance, the ledger, and the way to the CRMs."""
         ...
 
     def sink(self, inner: FactSink) -> FactSink:
@@ -182,10 +178,10 @@ def service_of(
         observer=meter,
     )
     facts = facts_of(settings)
-    source: IntentSource = KafkaIntents(kafka_settings(settings))
+    source = KafkaIntents(kafka_settings(settings))
     sink: FactSink = facts
     if ears is not None:
-        outside, source, sink = ears.outside(outside), ears.source(source), ears.sink(sink)
+        outside, sink = ears.outside(outside), ears.sink(sink)
     roster = wiring.roster_of(settings, outside)
     service = wiring.assemble(settings, outside, source=source, sink=sink, roster=roster)
     face = fronts.face_of(settings, outside, service, meter, facts.answers)

@@ -6,6 +6,7 @@
     tenant.yaml       the tenant's file, its references to secrets replaced
     exchanges.jsonl   every request with what became of it, in the order of the answers
     intents.jsonl     what the domain asked for, and when
+    notices.jsonl     which records webhooks have named, and when
     ids.jsonl         what chance gave, in order
     rounds.jsonl      when each round of push took up which commands, and when feeds were hurried
     ledger.jsonl      what the run found in the ledger
@@ -37,8 +38,8 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 TENANT = "tenant.yaml"
-EXCHANGES, INTENTS, IDS, ROUNDS, LEDGER, FACTS = (
-    f"{name}.jsonl" for name in ("exchanges", "intents", "ids", "rounds", "ledger", "facts")
+EXCHANGES, INTENTS, NOTICES, IDS, ROUNDS, LEDGER, FACTS = (
+    f"{name}.jsonl" for name in ("exchanges", "intents", "notices", "ids", "rounds", "ledger", "facts")
 )
 
 REMEDY_WHOLE = "take it from where it came from again, or record it anew; a bundle is not mended by hand"
@@ -88,6 +89,14 @@ class Utterance(msgspec.Struct, frozen=True, kw_only=True):
 
     at_us: int
     intent: dict[str, Any]
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Records that a webhook has named ("": any), when they were noted down, and how many notices may wait."""
+
+    at_us: int
+    crm_ids: tuple[str, ...]
+    rows_max: int
 
 
 class Draw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -157,6 +166,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     exchanges: Sequence[Exchange] = ()
     intents: Sequence[Utterance] = ()
+    notices: Sequence[Notice] = ()
     ids: Sequence[Draw] = ()
     rounds: Sequence[Round] = ()
     ledger: Sequence[LedgerRow] = ()
@@ -166,6 +176,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 PARTS: dict[str, tuple[str, type[msgspec.Struct]]] = {
     EXCHANGES: ("exchanges", Exchange),
     INTENTS: ("intents", Utterance),
+    NOTICES: ("notices", Notice),
     IDS: ("ids", Draw),
     ROUNDS: ("rounds", Round),
     LEDGER: ("ledger", LedgerRow),

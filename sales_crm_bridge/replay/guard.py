@@ -89,6 +89,7 @@ def _lines(bundle: Bundle, allowed: Allowed) -> dict[str, Iterator[tuple[int, st
     return {
         bundles.EXCHANGES: exchanged(),
         bundles.INTENTS: told([one.intent for one in bundle.intents]),
+        bundles.NOTICES: told([{"ids": list(one.crm_ids)} for one in bundle.notices]),
         bundles.LEDGER: told([_said(one.row) for one in bundle.ledger]),
         bundles.FACTS: told([one.fact for one in bundle.facts]),
     }

@@ -14,7 +14,6 @@ from sales_crm_bridge.replay.recorder import (
     HearingDice,
     HearingLedger,
     HearingSink,
-    HearingSource,
     HearingTransport,
     Recording,
     bundle_of,
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sales_crm_bridge.once import Progress
-    from sales_crm_bridge.ports import Clock, FactSink, IntentSource, Ledger
+    from sales_crm_bridge.ports import Clock, FactSink, Ledger
     from sales_crm_bridge.replay.bundle import Bundle
     from sales_crm_bridge.settings import Settings
     from sales_crm_bridge.tenants import Tenant
@@ -43,7 +42,7 @@ class Ears:
     _clock: Clock | None = None
 
     def outside(self, inner: wiring.Outside) -> wiring.Outside:
-        """Chance, and the way to the CRM."""
+        """Chance, the ledger, and the way to the CRM."""
         clock, recording = inner.clock, self.recording
         self._clock = clock
         recording.began_us = clock.now_us()
@@ -54,11 +53,6 @@ class Ears:
             ledger=HearingLedger(WatchedLedger(inner.ledger, recording.start), recording, clock),
             transport=lambda tenant: HearingTransport(inner.transport(tenant), recording, clock),
         )
-
-    def source(self, inner: IntentSource) -> IntentSource:
-        """The intents' topic."""
-        assert self._clock is not None
-        return HearingSource(inner, self.recording, self._clock)
 
     def sink(self, inner: FactSink) -> FactSink:
         """The facts' topic."""

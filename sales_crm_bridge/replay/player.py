@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sales_crm_bridge.replay.bundle import Bundle, Draw, Exchange, Round
     from sales_crm_bridge.replay.matching import Said
+    from sales_crm_bridge.service import Service
     from sales_crm_bridge.state import Binding, Command
     from sales_crm_bridge.tenants import Tenant
 
@@ -247,34 +248,55 @@ async def _played(bundle: Bundle, settings: Settings, tape: Tape, loop: VirtualL
 async def _serve(
     bundle: Bundle, settings: Settings, outside: wiring.Outside, topics: Topics, transport: TapeTransport
 ) -> None:
-    """Run the service for as long as it ran, and utter the intents at their times."""
+    """Run the service for as long as it ran, with what happened beside it at its times."""
     transport.lingers = True
-    clock, began_us = outside.clock, bundle.manifest.began_us
     service = wiring.assemble(settings, outside, source=TopicSource(topics), sink=TopicSink(topics))
     working = asyncio.ensure_future(service.run())
+    beside = _Beside(bundle, outside, topics, service)
+    happening = [asyncio.ensure_future(work) for work in (beside.uttered(), beside.hurried(), beside.named())]
+    ends = [asyncio.ensure_future(work) for work in (beside.until(bundle.manifest.lasted_us), _set(transport.stuck))]
+    await first((working, *ends))
+    service.stop()
+    await end((*happening, *ends))
+    await working
 
-    async def until(at_us: int) -> None:
-        await clock.sleep((began_us + at_us - clock.now_us()) / 1e6)
 
-    async def uttered() -> None:
-        for one in bundle.intents:
-            await until(one.at_us)
+class _Beside:
+    """What happened beside a service, each at its time."""
+
+    def __init__(self, bundle: Bundle, outside: wiring.Outside, topics: Topics, service: Service) -> None:
+        self._bundle = bundle
+        self._outside = outside
+        self._topics = topics
+        self._service = service
+
+    async def until(self, at_us: int) -> None:
+        """Come back so long after the beginning."""
+        clock = self._outside.clock
+        await clock.sleep((self._bundle.manifest.began_us + at_us - clock.now_us()) / 1e6)
+
+    async def uttered(self) -> None:
+        """Intents came."""
+        for one in self._bundle.intents:
+            await self.until(one.at_us)
             record = contract.record_of(ParseDict(one.intent, contract.SalesDomainIntent()))
-            topics.put(record.key, record.value, record.headers)
+            self._topics.put(record.key, record.value, record.headers)
 
-    async def hurried() -> None:
-        for one in bundle.rounds:
+    async def hurried(self) -> None:
+        """Somebody hurried every feed."""
+        for one in self._bundle.rounds:
             if not one.commands:
-                await until(one.at_us)
-                for worker in service.workers.values():
+                await self.until(one.at_us)
+                for worker in self._service.workers.values():
                     worker.puller.hurry(everything=True)
 
-    beside = [asyncio.ensure_future(uttered()), asyncio.ensure_future(hurried())]
-    beside += [asyncio.ensure_future(until(bundle.manifest.lasted_us)), asyncio.ensure_future(_set(transport.stuck))]
-    await first((working, *beside[2:]))
-    service.stop()
-    await end(beside)
-    await working
+    async def named(self) -> None:
+        """Webhooks named records."""
+        ledger, clock = self._outside.ledger, self._outside.clock
+        for one in self._bundle.notices:
+            await self.until(one.at_us)
+            for row in await ledger.connections():
+                await ledger.hear(row.conn, one.crm_ids, clock.now_us(), one.rows_max)
 
 
 async def _set(event: asyncio.Event) -> None:

@@ -19,9 +19,8 @@ import msgspec
 from sales_crm_bridge import contract
 from sales_crm_bridge.crm_http import AnswerLost, NotSent
 from sales_crm_bridge.errors import RuntimeFault
-from sales_crm_bridge.model import Batch
 from sales_crm_bridge.replay import bundle as bundles
-from sales_crm_bridge.replay.bundle import Body, Bundle, Draw, Exchange, Fact, Manifest, Round, Utterance
+from sales_crm_bridge.replay.bundle import Body, Bundle, Draw, Exchange, Fact, Manifest, Notice, Round, Utterance
 from sales_crm_bridge.replay.matching import Said, alike
 from sales_crm_bridge.replay.player import play, settings_of
 from sales_crm_bridge.replay.redact import Allowed, Redactor
@@ -31,13 +30,13 @@ from sales_crm_bridge.replay.trial import hidden
 from sales_crm_bridge.replay.words import places_of, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
-    from sales_crm_bridge.model import Published, Taken, TopicPartition
-    from sales_crm_bridge.ports import Clock, Dice, FactSink, IntentSource, Transport
+    from sales_crm_bridge.model import Published
+    from sales_crm_bridge.ports import Clock, Dice, FactSink, Transport
     from sales_crm_bridge.replay.player import Played
     from sales_crm_bridge.settings import Settings
-    from sales_crm_bridge.state import Command, OutboxRow
+    from sales_crm_bridge.state import Command, Intake, OutboxRow
     from sales_crm_bridge.tenants import Tenant
 
 CONNECTION = "CrmConnection"
@@ -55,6 +54,7 @@ class Recording:
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     exchanges: list[Exchange] = field(default_factory=list)
     intents: list[tuple[int, bytes]] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     draws: list[Draw] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     start: Start = field(default_factory=Start)
@@ -123,7 +123,10 @@ class HearingDice:
 
 
 class HearingLedger:
-    """The ledger, and which commands push finds ready is heard: that depends on moments that no border shows."""
+    """The ledger, and what is taken into it is heard: intents, whether by the topic or by a call, and what webhooks name.
+
+    So is which commands push finds ready, since that depends on moments that no border shows.
+    """
 
     def __init__(self, inner: Any, recording: Recording, clock: Clock) -> None:
         self._inner = inner
@@ -133,6 +136,21 @@ class HearingLedger:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
+    async def take(self, intake: Intake) -> Sequence[bool]:
+        """As the inner one; an intent that had been taken before has no second effect, and is not heard again."""
+        new: Sequence[bool] = await self._inner.take(intake)
+        at_us = self._clock.now_us() - self._recording.began_us
+        fresh = [row.command.payload for row, is_new in zip(intake.rows, new, strict=True) if is_new]
+        self._recording.intents += [(at_us, payload) for payload in fresh]
+        return new
+
+    async def hear(self, conn: int, crm_ids: Sequence[str], now_us: int, rows_max: int) -> bool:
+        """As the inner one."""
+        at_us = self._clock.now_us() - self._recording.began_us
+        self._recording.notices.append(Notice(at_us=at_us, crm_ids=tuple(crm_ids), rows_max=rows_max))
+        collapsed: bool = await self._inner.hear(conn, crm_ids, now_us, rows_max)
+        return collapsed
+
     async def commands_ready(self, conn: int, now_us: int, limit: int, *, behind_parked: bool) -> list[Command]:
         """As the inner one."""
         found: list[Command] = await self._inner.commands_ready(conn, now_us, limit, behind_parked=behind_parked)
@@ -140,35 +158,6 @@ class HearingLedger:
             at_us = self._clock.now_us() - self._recording.began_us
             self._recording.rounds.append(Round(at_us=at_us, commands=tuple(one.message_id for one in found)))
         return found
-
-
-class HearingSource:
-    """``ports.IntentSource``: the inner one, and every intent is heard."""
-
-    def __init__(self, inner: IntentSource, recording: Recording, clock: Clock) -> None:
-        self._inner = inner
-        self._recording = recording
-        self._clock = clock
-
-    async def batches(self) -> AsyncIterator[Taken]:
-        """As the inner one."""
-        async for taken in self._inner.batches():
-            if isinstance(taken, Batch):
-                at_us = self._clock.now_us() - self._recording.began_us
-                self._recording.intents += [(at_us, record.value) for record in taken.records]
-            yield taken
-
-    async def start_at(self, places: dict[TopicPartition, int]) -> None:
-        """As the inner one."""
-        await self._inner.start_at(places)
-
-    async def mark(self, places: dict[TopicPartition, int]) -> None:
-        """As the inner one."""
-        await self._inner.mark(places)
-
-    async def close(self) -> None:
-        """As the inner one."""
-        await self._inner.close()
 
 
 class HearingSink:
@@ -240,12 +229,7 @@ def _inputs(
     recording: Recording, tenant: Tenant, settings: Settings, mode: str, key: bytes, redactor: Redactor
 ) -> Bundle:
     """Everything that came from outside, in stand-ins; the requests are still as they were."""
-    known = recording.start.known
-    intents = [
-        (at_us, told)
-        for at_us, value in recording.intents
-        if (told := contract.shown(value)) and told.get("meta", {}).get("message_id") not in known
-    ]
+    intents = [(at_us, told) for at_us, value in recording.intents if (told := contract.shown(value))]
     for _, told in intents:
         redactor.learn(told.get(part, {}).get(name, "") for part, name in _IDS)
     secrets = {name: redactor.text(value, name) for name, value in recording.secrets.items()}
@@ -274,6 +258,10 @@ def _inputs(
         tenant=hidden(tenant),
         exchanges=exchanges,
         intents=[Utterance(at_us=at_us, intent=redactor.value(told, "")) for at_us, told in intents],
+        notices=[
+            msgspec.structs.replace(one, crm_ids=tuple(redactor.text(name, "id") for name in one.crm_ids))
+            for one in recording.notices
+        ],
         ids=recording.draws,
         ledger=rows_of(recording.start, tenant, manifest.hash_key, redactor, None),
         rounds=[

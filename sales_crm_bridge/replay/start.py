@@ -18,7 +18,7 @@ from sales_crm_bridge import roster
 from sales_crm_bridge.model import LeadState
 from sales_crm_bridge.policy.fields import FieldStates, Keyring, Stamp, carry_over, heirs_of, pack, pack_heirs, unpack
 from sales_crm_bridge.replay.bundle import LedgerRow
-from sales_crm_bridge.state import Binding, Commit, Fence, Intake, Run, lease_name
+from sales_crm_bridge.state import Binding, Commit, Fence, Run, lease_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,10 +36,7 @@ UNSAID = ("fields", "fingerprint")
 
 @dataclass(slots=True, kw_only=True)
 class Start:
-    """What a run has found in its ledger: rows as they were when it first read them, and what its commits made of each (``later``).
-
-    ``known``: message ids of intents that had been taken before the run; they take no second effect.
-    """
+    """What a run has found in its ledger: rows as it first read them, and what its commits made of each (``later``)."""
 
     bindings: dict[str, Binding] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
@@ -48,9 +45,7 @@ class Start:
     runs: list[Run] | None = None
     facts: int | None = None
     layouts: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    known: set[str] = field(default_factory=set)
     _ours: set[str] = field(default_factory=set)
-    _taken: set[str] = field(default_factory=set)
 
     def read(self, found: Iterable[tuple[str, Binding]]) -> None:
         """These bindings were read, by these record ids ("": by their leads)."""
@@ -66,14 +61,6 @@ class Start:
         for binding in commit.bindings:
             self.later.setdefault(binding.lead_id, []).append(binding)
             self._ours.add(binding.lead_id)
-
-    def took(self, intake: Intake, new: Sequence[bool]) -> None:
-        """Of these intents the run has taken those that were new."""
-        for row, fresh in zip(intake.rows, new, strict=True):
-            if fresh:
-                self._taken.add(row.message_id)
-            elif row.message_id not in self._taken:
-                self.known.add(row.message_id)
 
 
 class WatchedLedger:
@@ -130,12 +117,6 @@ class WatchedLedger:
         if conn and self._start.facts is None:
             self._start.facts = next((row.facts for row in found), 0)
         return found
-
-    async def take(self, intake: Intake) -> Sequence[bool]:
-        """As the inner one."""
-        new: Sequence[bool] = await self._inner.take(intake)
-        self._start.took(intake, new)
-        return new
 
     async def commit(self, fence: Fence, commit: Commit) -> None:
         """As the inner one."""

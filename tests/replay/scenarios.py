@@ -59,7 +59,7 @@ def hear(home: World, happens: Callable[[], Awaitable[object]], after_s: float) 
                 transport=lambda _: HttpxTransport(SandboxTransport(home.portal, sleep=clock.sleep)),
             )
         )
-        source, sink = ears.source(TopicSource(home.topics)), ears.sink(TopicSink(home.topics))
+        source, sink = TopicSource(home.topics), ears.sink(TopicSink(home.topics))
         service = wiring.assemble(home.settings, outside, source=source, sink=sink)
         working = asyncio.ensure_future(service.run())
         await clock.sleep(120)

@@ -11,7 +11,18 @@ import pytest
 
 from sales_crm_bridge.errors import ConfigError
 from sales_crm_bridge.replay import bundle
-from sales_crm_bridge.replay.bundle import Body, Bundle, Draw, Exchange, Fact, LedgerRow, Manifest, Round, Utterance
+from sales_crm_bridge.replay.bundle import (
+    Body,
+    Bundle,
+    Draw,
+    Exchange,
+    Fact,
+    LedgerRow,
+    Manifest,
+    Notice,
+    Round,
+    Utterance,
+)
 
 
 def one() -> Bundle:
@@ -48,6 +59,7 @@ def one() -> Bundle:
             ),
         ],
         intents=[Utterance(at_us=3, intent={"meta": {"message_id": "m-1"}})],
+        notices=[Notice(at_us=4, crm_ids=("512",), rows_max=10)],
         ids=[Draw(name="0123456789abcdef"), Draw(fraction=0.25)],
         rounds=[Round(at_us=4, commands=("m-1",))],
         ledger=[LedgerRow(table="positions", row={"feed": "list"})],
@@ -87,7 +99,7 @@ def change(file: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["exchanges.jsonl", "intents.jsonl", "ids.jsonl", "rounds.jsonl", "ledger.jsonl", "facts.jsonl", "tenant.yaml"],
+    [*bundle.PARTS, bundle.TENANT],
 )
 @pytest.mark.parametrize(
     ("spoil", "code"), [(cut, "replay.truncated"), (Path.unlink, "replay.truncated"), (change, "replay.tampered")]
