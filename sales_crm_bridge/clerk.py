@@ -12,7 +12,7 @@ from sales_crm_bridge import tracing
 from sales_crm_bridge.contract import decode_command, is_usable_id
 from sales_crm_bridge.errors import ContractError
 from sales_crm_bridge.model import Category, LeadState, Operation, Write
-from sales_crm_bridge.policy import booking, commands
+from sales_crm_bridge.policy import booking, commands, holding
 from sales_crm_bridge.policy.booking import Conflict
 from sales_crm_bridge.policy.commands import Done, Next, Refuse, Retry, Settle
 from sales_crm_bridge.state import Command, CommandChange, CommandState, Commit, DeadLetter, MatchState
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sales_crm_bridge.contract import LeadCommand
     from sales_crm_bridge.desk import Desk
     from sales_crm_bridge.mapping import Misfit
-    from sales_crm_bridge.model import Scalar
+    from sales_crm_bridge.model import Accepted, Scalar
     from sales_crm_bridge.state import Binding, OutboxRow
     from sales_crm_bridge.tracing import Open
 
@@ -36,6 +36,7 @@ SAID = {
     CommandState.DONE: ("a command took effect", logging.INFO),
     CommandState.REFUSED: ("a command was refused for good", logging.INFO),
     CommandState.PARKED: ("a command waits for a person", logging.WARNING),
+    CommandState.HELD: ("a part of a command took effect, the other waits", logging.INFO),
 }
 """What the log says of a command whose turn has ended in this state, as event ``command.<state>``, and how loudly."""
 
@@ -117,6 +118,7 @@ class Clerk:
             job = Job(command=command, asked=None, wire={}, binding=binding, span=self._span(command, None))
             return job, Refuse(category=Category.CONTRACT, code=fault.code)
         wire, misfits = self._wire(command, asked)
+        wire = holding.restricted(mapping, command.held, wire)
         clashes: tuple[Conflict, ...] = ()
         if not command.creates:
             rule_of = self._desk.push.conflict_rule
@@ -153,7 +155,7 @@ class Clerk:
     def _wire(self, command: Command, asked: LeadCommand) -> tuple[dict[str, Scalar], Sequence[Misfit]]:
         mapping = self._desk.mapping
         match asked.operation:
-            case Operation.CREATE if not command.creates:
+            case Operation.CREATE if command.matched == MatchState.BOUND:
                 return mapping.over_wire(asked.lead)
             case Operation.CREATE:
                 return mapping.to_wire(asked.lead, (), creating=True)
@@ -266,11 +268,7 @@ class Clerk:
                 case Done(accepted=accepted):
                     bound = _told(bound)
                     bindings.append(bound)
-                    slots = sorted(booking.written(desk.mapping, verdict.job.wire))
-                    written = [desk.eyes.slot_fields[slot] for slot in slots]
-                    rows.append(
-                        desk.scribe.pushed(command, asked, accepted, bound, written=written, now_us=now_us, trace=trace)
-                    )
+                    rows.append(self._pushed(verdict.job, accepted, bound, now_us))
                 case Refuse():
                     bound = booking.disowned(_told(bound))
                     bindings.append(bound)
@@ -294,6 +292,21 @@ class Clerk:
         for verdict, change in zip(verdicts, changes, strict=True):
             _say(verdict.job, change)
             _observe(desk, verdict.step)
+
+    def _pushed(self, job: Job, accepted: Accepted, bound: Binding, now_us: int) -> OutboxRow:
+        """The fact that a command took effect, with the lead's fields that were written."""
+        desk = self._desk
+        slots = sorted(booking.written(desk.mapping, job.wire))
+        return desk.scribe.pushed(
+            job.command,
+            job.asked,
+            accepted,
+            bound,
+            written=[desk.eyes.slot_fields[slot] for slot in slots],
+            held=desk.eyes.held,
+            now_us=now_us,
+            trace=job.span.context,
+        )
 
 
 def nameable(step: Next) -> Next:
@@ -347,6 +360,10 @@ def _told(binding: Binding) -> Binding:
 def _change(command: Command, step: Next, now_us: int) -> CommandChange:
     state = commands.final_state(step)
     match step:
+        case Done() if command.held.startswith(holding.BUT):
+            return CommandChange(
+                seq=command.seq, state=CommandState.HELD, attempt=command.attempt, reason=holding.WAITS
+            )
         case Done():
             return CommandChange(seq=command.seq, state=state, attempt=command.attempt, finished_us=now_us)
         case Refuse(code=code, match=match):

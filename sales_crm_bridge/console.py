@@ -264,6 +264,16 @@ class Console:
         for one in report["open_gaps"]:
             place = f"{one['tenant']}/{one['connection']} {one['feed']}"
             self.fault(one["code"], place, f"open since {_moment(one['since'])}: {one['cause']}", one["remedy"])
+        self._quarantines(report)
+
+    def _quarantines(self, report: Mapping[str, Any]) -> None:
+        """Fields that the CRM no longer has as the tenant's file maps them."""
+        found = report["quarantines"]
+        if found:
+            self.heading(f"{_count(len(found), 'quarantined field')}: neither read nor written meanwhile")
+        for one in found:
+            told = f"{one['tenant']} {one['field']} since {_moment(one['since'])}: {one['message']}"
+            self.fault(one["code"], one["place"], told, one["remedy"])
 
     def fault(self, code: str, place: str, message: str, remedy: str) -> None:
         """One problem with its code, place and remedy."""

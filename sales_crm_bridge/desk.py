@@ -6,16 +6,19 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.fieldwatch import FieldWatch
 from sales_crm_bridge.observer import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from sales_crm_bridge.drift import Drift
+    from sales_crm_bridge.errors import Place
     from sales_crm_bridge.facts import Scribe
     from sales_crm_bridge.mapping import Mapping
     from sales_crm_bridge.observer import AccountObserver
     from sales_crm_bridge.policy.commands import Patience
-    from sales_crm_bridge.policy.sight import Look
+    from sales_crm_bridge.policy.eyes import Look
     from sales_crm_bridge.policy.walks import Pace
     from sales_crm_bridge.ports import Clock, CrmAdapter, Ledger, Speaker
     from sales_crm_bridge.state import Commit, Fence
@@ -44,13 +47,15 @@ class Books:
     under the lock when the outcome is in the ledger; pull leaves the lock and waits while a lead of its page is among them.
     So a page that shows our own write is always compared with the binding that knows of it.
 
-    ``edition`` moves with every commit of ours, so what was read under an edition holds while it stands: nobody else writes to the
-    account's bindings. ``spare``: so many facts more may wait in the outbox before its depth must be asked for again;
+    ``facts``: how many facts the connection has told of itself. ``edition`` moves with every commit of ours, so what was
+    read under an edition holds while it stands: nobody else writes to the account's bindings.
+    ``spare``: so many facts more may wait in the outbox before its depth must be asked for again;
     ``full``: there is no room for one.
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     writing: set[str] = field(default_factory=set)
+    facts: int = 0
     edition: int = 0
     spare: int = 0
     full: bool = False
@@ -76,11 +81,12 @@ class Books:
         await self._freed.wait()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Desk:
     """One connection, ready to work: who it is, and the hands that act for it under lease ``fence``.
 
     ``outbox_max``: facts of this connection waiting in the outbox at which pull and push pause. ``name``: tenant and connection.
+    ``place``: where the tenant's file says a thing. Only ``eyes`` are ever changed, by the warden, under the lock of the books.
     """
 
     conn: int
@@ -98,6 +104,8 @@ class Desk:
     pace: Pace
     push: PushRules
     outbox_max: int
+    place: Callable[..., Place]
+    fields: FieldWatch = field(default_factory=FieldWatch)
     observer: AccountObserver = NOBODY
     books: Books = field(default_factory=Books)
 
@@ -117,3 +125,11 @@ class Desk:
         finally:
             self.books.edition += 1
             self.books.spare -= len(commit.outbox)
+
+    async def drift(self, drift: Drift) -> None:
+        """The same, of a step about the CRM's fields and what waits for them."""
+        try:
+            await self.ledger.drift(self.fence, drift)
+        finally:
+            self.books.edition += 1
+            self.books.spare -= len(drift.commit.outbox)

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_crm_bridge.contract import FactPage, LeadCommand, ObservedPage, Publication
+    from sales_crm_bridge.drift import Quarantine
     from sales_crm_bridge.mapping import Mapping
     from sales_crm_bridge.model import Accepted
     from sales_crm_bridge.policy.booking import Conflict
     from sales_crm_bridge.policy.commands import Refuse
-    from sales_crm_bridge.policy.sight import Look
+    from sales_crm_bridge.policy.eyes import Look
     from sales_crm_bridge.state import Binding, Command, Gap, Run
     from sales_crm_bridge.tracing import Context
 
@@ -90,7 +91,7 @@ class Scribe:
     def _lead(self, page: FactPage, observed: ObservedPage, draft: Draft, now_us: int) -> Publication:
         match draft:
             case Observed(record=record):
-                snapshot, _ = self._mapping.snapshot(record.fields, draft.lead_id)
+                snapshot, _ = self._mapping.snapshot(record.fields, draft.lead_id, draft.held)
                 return observed.observed(
                     draft.lead_id,
                     draft.version,
@@ -116,6 +117,7 @@ class Scribe:
                 return page.fact(draft.lead_id, draft.version, draft.occurred_us, removed)
             case Restored(record=record):
                 lead, _ = self._mapping.lead(record.fields, draft.lead_id)
+                self._mapping.leave_out(lead, draft.held)
                 restored = contract.CrmLeadRestored(
                     removal=contract.CrmRemovalKind.CRM_REMOVAL_KIND_ARCHIVED,
                     lead=lead,
@@ -143,9 +145,13 @@ class Scribe:
         *,
         written: Sequence[str],
         now_us: int,
+        held: frozenset[int] = frozenset(),
         trace: Context | None = None,
     ) -> OutboxRow:
-        """An intent took effect; ``bound`` is the lead's binding after it, ``written`` the lead's fields that were written."""
+        """An intent took effect; ``bound`` is the lead's binding after it, ``written`` the lead's fields that were written.
+
+        ``held``: slots that are not told, since they are quarantined.
+        """
         record = accepted.record or Record(id=accepted.crm_id, version="", modified_us=0, fields={})
         pushed = contract.CrmLeadPushed(
             operation=_OPERATION[command.operation],
@@ -155,8 +161,9 @@ class Scribe:
             adopted=accepted.adopted or bool(command.matched),
             written_fields=written,
         )
-        if self._mapping.reads <= record.fields.keys():
+        if self._mapping.reads_without(held) <= record.fields.keys():
             lead, _ = self._mapping.lead(record.fields, command.lead_id)
+            self._mapping.leave_out(lead, held)
             pushed.lead.MergeFrom(lead)
         contract.set_time(pushed.completed_at, now_us)
         return self._answer(command, asked, bound, pushed, record.modified_us or now_us, now_us, trace)
@@ -271,6 +278,25 @@ class Scribe:
         contract.set_time(body.closed_at, gap.closed_us)
         return self._about_connection(body, gap.id, version, now_us)
 
+    def quarantined(self, row: Quarantine, *, version: int, now_us: int) -> OutboxRow:
+        """A field of the mapping is left out of every lead, or one of its values is."""
+        body = contract.CrmFieldQuarantined(cause=row.cause)
+        self._field(body.field, row)
+        contract.set_time(body.quarantined_at, row.opened_us)
+        return self._about_connection(body, f"{row.slot}/{row.cause}/{row.value}", version, now_us)
+
+    def unquarantined(self, row: Quarantine, *, version: int, now_us: int) -> OutboxRow:
+        """It is read again, or the tenant's file maps it no more."""
+        body = contract.CrmFieldRestored(cause=row.cause)
+        self._field(body.field, row)
+        contract.set_time(body.restored_at, row.closed_us)
+        return self._about_connection(body, f"{row.slot}/{row.cause}/{row.value}", version, now_us)
+
+    def _field(self, told: contract.CrmFieldRef, row: Quarantine) -> None:
+        told.field, told.crm_field, told.crm_value = row.field, row.crm_field, row.value
+        told.tenant_file, told.tenant_file_line = row.file, row.line
+        self._connection_ref(told.connection)
+
     def _gap(self, told: contract.CrmGap, gap: Gap) -> None:
         told.gap_id, told.feed, told.cause = gap.id, gap.feed, gap.cause
         self._connection_ref(told.connection)
@@ -292,7 +318,12 @@ class Scribe:
 
     def _about_connection(
         self,
-        body: contract.CrmSyncCompleted | contract.CrmSyncFailed | contract.CrmGapOpened | contract.CrmGapClosed,
+        body: contract.CrmSyncCompleted
+        | contract.CrmSyncFailed
+        | contract.CrmGapOpened
+        | contract.CrmGapClosed
+        | contract.CrmFieldQuarantined
+        | contract.CrmFieldRestored,
         cause: str,
         version: int,
         now_us: int,

@@ -107,7 +107,7 @@ async def look(ledger: Ledger, ownership: Ownership, now_us: int) -> UnderWay:
         owner=owner,
         coming=coming,
         retired_us=ownership.retired_us,
-        open=sum(count.open for count in counts),
+        open=sum(count.open for count in counts) + sum(census.held.get(conn, 0) for conn in mine),
         unknown=sum(count.unknown for count in counts),
         parked=sum(count.parked for count in counts),
         facts=sum(census.outbox[conn].number for conn in mine if conn in census.outbox),

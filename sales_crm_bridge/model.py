@@ -299,7 +299,8 @@ class Capabilities:
     search lag). ``budgets``: limits counted apart, name → calls per second. ``removed_feed``, ``merges``, ``restores``,
     ``field_times``, ``webhooks``: the CRM shows these. ``time_step_us``: the grain of its modified times. ``atomic_write``: an
     update of one lead takes effect whole or not at all; False where it is several calls, each of which can get lost.
-    ``emptied_first``: fields that an update may empty before it sets them.
+    ``emptied_first``: fields that an update may empty before it sets them. ``describes``: the CRM tells which fields it has; a
+    mapped field that it leaves out is not there.
     """
 
     batch_max: int
@@ -315,6 +316,7 @@ class Capabilities:
     budgets: Mapping[str, float] = field(default_factory=dict)
     atomic_write: bool = False
     emptied_first: tuple[str, ...] = ()
+    describes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,7 +376,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One lead as the CRM shows it.
 
-    ``fields``: the CRM's names → values, as asked for by the mapping. ``key``: our external key in it ("" none).
+    ``fields``: the CRM's names → values, as asked for by the mapping; one that is missing was not shown, None is empty.
+    ``key``: our external key in it ("" none).
     ``merged_ids``: records that were merged into this one. ``state`` MERGED: ``into`` is the survivor's id.
     ``successors``: (type, id) of what a converted lead became. ``parts``: (type, id) of its further records.
     ``url``: where a person sees it.
@@ -436,7 +439,8 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """The CRM refuses it, and would again. ``code`` is its own word, ``fields`` its names of the fields at fault; nothing personal.
 
     ``other_id``: the record that stands in the way, or the survivor of a merge. ``part``: that record is none of a lead, but one of
-    the further records of one. ``successors`` as in Record.
+    the further records of one. ``successors`` as in Record. ``drift``: it is the field or the option that the CRM does not know,
+    not the value that it minds.
     """
 
     category: Category
@@ -445,6 +449,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     other_id: str = ""
     part: bool = False
     successors: tuple[tuple[str, str], ...] = ()
+    drift: bool = False
 
 
 class Deferred(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from sales_crm_bridge.errors import Place
 from sales_crm_bridge.gate import standing
 from sales_crm_bridge.keeper import PROCESS
 from sales_crm_bridge.policy import walks
@@ -30,6 +31,9 @@ _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", 
 
 OUT_OF_FORCE = "out-of-force"
 """The state of a connection that no tenant in force has; told only while commands wait for it."""
+FIELD_REMEDY = (
+    "bring it back in the CRM, or mend the mapping in the tenant's file: what was held is read and written then"
+)
 GAP_REMEDY = "ask the domain to utter the intents of that time again; see docs/operations.md"
 
 
@@ -124,6 +128,7 @@ async def report(ledger: Ledger, now_us: int, owners: Mapping[str, Ownership] = 
         "dead_letters": sum(letter.number for letter in census.letters),
         "matches": sum(waiting.number for waiting in census.matches.values()),
         "gaps": len(census.gaps),
+        "quarantines": _quarantines(census),
         "open_gaps": [
             {
                 "tenant": names[gap.conn].tenant,
@@ -161,6 +166,25 @@ async def report(ledger: Ledger, now_us: int, owners: Mapping[str, Ownership] = 
             if refusal.holder in processes
         ],
     }
+
+
+def _quarantines(census: Census) -> list[dict[str, str]]:
+    """What of the CRM's fields no longer fits the file of a tenant in force."""
+    names = {row.conn: row for row in census.connections}
+    return [
+        {
+            "tenant": names[row.conn].tenant,
+            "connection": names[row.conn].name,
+            "field": row.field,
+            "since": iso(row.opened_us),
+            "place": str(Place(file=row.file, line=row.line, column=row.column)),
+            "message": row.said,
+            "code": f"crm.{row.cause}",
+            "remedy": FIELD_REMEDY,
+        }
+        for row in census.quarantines
+        if row.conn in names
+    ]
 
 
 def _leads(ownership: Ownership | None, now_us: int) -> dict[str, str]:
@@ -203,6 +227,7 @@ def _connection(row: ConnectionRow, census: Census, holders: Mapping[str, str], 
             "open": count.open if count else 0,
             "unknown": count.unknown if count else 0,
             "parked": count.parked if count else 0,
+            "held": census.held.get(row.conn, 0),
             "oldest_s": age_s(count.oldest_us if count else 0, now_us),
         },
         "outbox": {
@@ -221,6 +246,7 @@ def _connection(row: ConnectionRow, census: Census, holders: Mapping[str, str], 
         "feeds": {name: _feed(state, now_us) for name, state in sorted(census.positions.get(row.conn, {}).items())},
         "dead_letters": sum(letter.number for letter in census.letters if letter.tenant == row.tenant),
         "gaps": sum(gap.conn == row.conn for gap in census.gaps),
+        "quarantines": sum(one.conn == row.conn for one in census.quarantines),
     }
 
 

@@ -6,16 +6,17 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sales_crm_bridge.model import Call, Effect, HttpReply, Reply
-from sales_crm_bridge.review import Review
+from sales_crm_bridge.review import Drifts, Review
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from sales_crm_bridge.model import (
         Account,
         Capabilities,
         Credentials,
         Feed,
+        FieldDefinition,
         Hook,
         Notice,
         Outcome,
@@ -109,6 +110,13 @@ class CrmAdapter(Protocol):
 
     def check(self) -> Talk[Account]:
         """Ask who we are there, the limits, the field definitions, and which rights the configured work lacks. Changes nothing."""
+        ...
+
+    def describe(self) -> Talk[Mapping[str, FieldDefinition]]:
+        """The CRM's fields now, by the names that the mapping uses, as ``check`` tells them. Asked again and again, so it is cheap.
+
+        Where ``capabilities.describes`` is False nothing is asked of it: the CRM, or its declaration, cannot say.
+        """
         ...
 
     def feeds(self) -> Sequence[Feed]:
@@ -264,7 +272,7 @@ class SpanSink(Protocol):
         ...
 
 
-class Ledger(Review, Protocol):
+class Ledger(Review, Drifts, Protocol):
     """All state there is. Each method is one transaction: taken whole or not at all, safe to repeat after a crash.
 
     A method that carries a ``Fence`` raises ``LeaseLost``, and writes nothing, when the epoch is past; a lease that is over but

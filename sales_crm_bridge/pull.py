@@ -15,6 +15,7 @@ from sales_crm_bridge.policy import sight, walks
 from sales_crm_bridge.reading import READ_BATCH, Reader, sort
 from sales_crm_bridge.state import Commit, DeadLetter, Run
 from sales_crm_bridge.tracing import NOTHING
+from sales_crm_bridge.warden import FIELDS, Warden
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -45,7 +46,7 @@ class Puller:
         self._noticed = False
         self._notices_due_us = 0
         self._notices_failures = 0
-        self._facts = 0
+        self._warden = Warden(desk, self._reader)
         self._span = NOTHING
 
     async def open(self) -> None:
@@ -62,10 +63,12 @@ class Puller:
             self._standings[walk.name] = standing
         running = {run.feed: run for run in reversed(await desk.ledger.runs(desk.conn, 100, running=True))}
         self._runs = {name: run for name, run in running.items() if run.number == self._run_of(name)}
-        self._facts = next((row.facts for row in await desk.ledger.connections(desk.conn)), 0)
+        self._desk.books.facts = next((row.facts for row in await desk.ledger.connections(desk.conn)), 0)
         if begun:
             await desk.commit(Commit(conn=desk.conn, positions=begun))
-        self._facts = await gaps.tell(desk, self._facts)
+        desk.books.facts = await gaps.tell(desk, desk.books.facts)
+        await self._warden.open()
+        self._read_again()
 
     def _run_of(self, name: str) -> int:
         standing = self._standings.get(name)
@@ -97,7 +100,7 @@ class Puller:
     @property
     def trouble(self) -> RuntimeFault | None:
         """What stands in the way of the most urgent walk that does not get on; None: all is well."""
-        names = (NOTICES, *(walk.name for walk in self._walks))
+        names = (FIELDS, NOTICES, *(walk.name for walk in self._walks))
         return next((self._faults[name] for name in names if name in self._faults), None)
 
     async def step(self) -> float:
@@ -109,13 +112,16 @@ class Puller:
         after a growing pause, while the others go on. Raises ``LeaseLost`` and what the ledger raises.
         """
         desk = self._desk
+        if await self._warden.tend(self._faults):
+            self._read_again()
+            return 0.0
         now_us = desk.clock.now_us()
         walk, due_us = walks.most_urgent(self._walks, self._standings, now_us)
         notices = await desk.ledger.notices(desk.conn, READ_BATCH)
         noticed_us = self._noticed_us(notices)
         self._noticed = bool(notices) and noticed_us <= now_us and (walk is None or not self._noticed)
         if walk is None and not self._noticed:
-            return max(0.0, (min(due_us, noticed_us or due_us) - now_us) / 1e6)
+            return max(0.0, (min(due_us, noticed_us or due_us, self._warden.due_us) - now_us) / 1e6)
         await desk.room()
         began_us = desk.clock.now_us()
         work: Callable[[], Awaitable[None]]
@@ -134,6 +140,11 @@ class Puller:
             self._span.end()
         desk.observer.took("notices" if self._noticed else "pull", (desk.clock.now_us() - began_us) / 1e6)
         return 0.0
+
+    def _read_again(self) -> None:
+        """Sweep at once, as long as not everything was read since a field came back."""
+        if self._warden.unread_us:
+            self._standings |= walks.swept(self._walks, self._standings)
 
     async def _advance(self, walk: Walk) -> None:
         desk = self._desk
@@ -193,6 +204,7 @@ class Puller:
         decoded: dict[str, Record] = {}
         sure: dict[str, Record] = {}
         while True:
+            odd: Book | None = None
             fresh, seen = sort(raws, printed, known)
             records, dead = self._reader.decode(fresh, decoded)
             doubts = [record.id for record in records if sight.doubtful(record, known.get(record.id))]
@@ -216,11 +228,15 @@ class Puller:
                         sweep=self._sweep(),
                         importing=not self.imported(),
                     )
-                    sweep = self._sweep() if walk.turn is walks.Pass.SWEEP else 0
-                    after = walks.compared(after, differs=_shows_more(book, by_crm))
-                    await self._commit(walk, after, book, len(ids), seen, sweep, dead, finished=finished)
-                    return
-            if settled:
+                    odd = book if self._warden.suspects(book, asked_us) else None
+                    if odd is None:
+                        sweep = self._sweep() if walk.turn is walks.Pass.SWEEP else 0
+                        after = walks.compared(after, differs=_shows_more(book, by_crm))
+                        await self._commit(walk, after, book, len(ids), seen, sweep, dead, finished=finished)
+                        return
+            if odd is not None:
+                await self._warden.look_at(odd.misread)
+            elif settled:
                 await desk.books.freed()
                 sure.clear()
 
@@ -240,7 +256,7 @@ class Puller:
             after = again or msgspec.structs.replace(standing, absent=None)
             if again is None and walks.unsettled(walk, standing):
                 self._give_up(walk)
-            await self._commit(walk, after, _NOTHING, 0, [], 0, [], finished=again is None)
+            await self._commit(walk, after, sight.NOTHING, 0, [], 0, [], finished=again is None)
             return
         after = msgspec.structs.replace(standing, absent=unseen[-1].crm_id)
 
@@ -309,7 +325,7 @@ class Puller:
         if ids:
             await self._reader.reread(ids, "pull", keep, sweep=self._sweep(), importing=not self.imported())
         else:
-            await keep(_NOTHING, (), ())
+            await keep(sight.NOTHING, (), ())
 
     async def _unheeded(self, fault: CrmUnavailable | ConnectionStopped) -> None:
         """Notices stay where they are, and are read after a growing pause, or when the CRM asked for."""
@@ -352,7 +368,7 @@ class Puller:
         facts = None
         if finished:
             run = msgspec.structs.replace(run, state="completed", finished_us=now_us)
-            facts = self._facts + 1
+            facts = self._desk.books.facts + 1
             rows.append(desk.scribe.sync_completed(run, walk, version=facts, lag_us=self._lag_us(after), now_us=now_us))
             after = walks.end(walk, after, now_us)
         commit = Commit(
@@ -371,8 +387,11 @@ class Puller:
         self._standings[walk.name] = after
         self._runs[walk.name] = run
         if facts is not None:
-            self._facts = facts
-            self._facts = await gaps.tell(desk, self._facts)
+            desk.books.facts = facts
+            desk.books.facts = await gaps.tell(desk, facts)
+        if finished and walk.turn is walks.Pass.SWEEP:
+            await self._warden.swept(run.started_us)
+            self._read_again()
 
     def _lag_us(self, standing: Standing) -> int:
         """How far behind the CRM's clock this walk is read: its window's end, or when the sweep began."""
@@ -388,7 +407,7 @@ class Puller:
         after = walks.failed(standing, now_us, getattr(fault, "retry_at_us", 0))
         rows, facts, runs = [], None, []
         if not standing.told and run is not None and run.state == "running":
-            facts = self._facts + 1
+            facts = self._desk.books.facts + 1
             run = msgspec.structs.replace(run, code=fault.code)
             rows.append(desk.scribe.sync_failed(run, walk, fault, version=facts, now_us=now_us))
             runs.append(run)
@@ -402,12 +421,9 @@ class Puller:
         if run is not None:
             self._runs[walk.name] = run
         if facts is not None:
-            self._facts = facts
+            self._desk.books.facts = facts
 
 
 def _shows_more(book: Book, known: dict[str, Binding]) -> bool:
     """Whether a page has shown a live record that the ledger did not know."""
     return any(one.state is LeadState.LIVE and one.crm_id not in known for one in book.bindings)
-
-
-_NOTHING = sight.Book(bindings=[], drafts=[], aliases=[], changed=0, unchanged=0, removed=0, stale=0)

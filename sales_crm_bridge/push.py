@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 import msgspec
 
+from sales_crm_bridge.bells import bell_notices
 from sales_crm_bridge.clerk import Clerk, Job, Verdict
 from sales_crm_bridge.errors import ConnectionStopped, CrmUnavailable
+from sales_crm_bridge.holding import Holder
 from sales_crm_bridge.matching import Matcher
 from sales_crm_bridge.model import (
     Accepted,
@@ -54,6 +56,7 @@ class Pusher:
         self._desk = desk
         self._clerk = Clerk(desk)
         self._matcher = Matcher(desk, self._converse)
+        self._holder = Holder(desk, self._clerk)
         self._answered_us = 0
         self._blame = Blame()
         self.trouble: RuntimeFault | None = None
@@ -147,6 +150,7 @@ class Pusher:
     ) -> tuple[list[Job], list[Job], list[tuple[Job, Match]], list[Verdict]]:
         """What is to be written, what to be looked up or bound first, and what is decided already. Under the lock."""
         desk = self._desk
+        batch = await self._holder.sift(batch)
         reviewed = await self._matcher.decided(batch)
         bindings = await desk.ledger.bindings_by_lead(desk.conn, [command.lead_id for command in batch])
         jobs: list[Job] = []
@@ -265,6 +269,9 @@ class Pusher:
         if any(isinstance(outcome, Accepted) for _, outcome in results):
             self._blame.took_effect()
         steps = [(job, commands.after(job.command, outcome, patience, answered_us)) for job, outcome in results]
+        if any(isinstance(step, Retry) and step.reason == commands.FIELDS_DOUBTED for _, step in steps):
+            self._desk.fields.wanted = True
+            await self._desk.ledger.ring(bell_notices(self._desk.conn))
         steps = await self._matcher.propose(steps, answered_us)
         await self._finish(await self._complete(steps, answered_us), answered_us)
 
@@ -284,7 +291,7 @@ class Pusher:
             for job, step in steps
             if isinstance(step, Done)
             and (
-                not booking.covers(desk.mapping, job.wire, step.accepted.record, new=job.is_new)
+                not booking.covers(desk.mapping, job.wire, step.accepted.record, new=job.is_new, held=desk.eyes.held)
                 or self._keeps_key(job, step.accepted.record) is False
             )
         }

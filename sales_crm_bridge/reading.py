@@ -43,12 +43,15 @@ def sort(
 class Reader:
     """Reads for one desk; what cannot be read becomes a dead letter and holds back nothing else.
 
-    ``span``: the work that it reads for now.
+    ``span``: the work that it reads for now. ``suspects``, ``look``: the warden's, who must look before what hints at a drift of
+    the CRM's fields is believed.
     """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.span = NOTHING
+        self.suspects: Callable[[Book, int], bool] = lambda _book, _asked_us: False
+        self.look: Callable[[frozenset[int]], Awaitable[None]] = _nobody
 
     def decode(self, raws: Sequence[Raw], decoded: dict[str, Record]) -> tuple[list[Record], list[DeadLetter]]:
         """The records of ``raws``; one that cannot be decoded becomes a dead letter and holds back no other."""
@@ -158,8 +161,10 @@ class Reader:
         What is absent is GONE: here, where a record is asked for by its id, that is believed. ``keep`` runs under the books' lock.
         """
         desk = self._desk
+        odd: Book | None = None
         while True:
             dead: list[DeadLetter] = []
+            looked, odd = odd is not None, None
             asked_us = desk.clock.now_us()
             found = [record for record in await self.read_each(ids, purpose, dead) if record is not None]
             records = await self.with_survivors(found, purpose, dead)
@@ -171,9 +176,11 @@ class Reader:
                     book = sight.read_page(
                         desk.eyes, sightings, by_crm, by_lead, asked_us=asked_us, sweep=sweep, importing=importing
                     )
-                    await keep(book, records, dead)
-                    return
-            await desk.books.freed()
+                    if looked or not self.suspects(book, asked_us):
+                        await keep(book, records, dead)
+                        return
+                    odd = book
+            await (self.look(odd.misread) if odd is not None else desk.books.freed())
 
     async def neighbours(
         self, records: Sequence[Record], known: dict[str, Binding]
@@ -252,6 +259,10 @@ class Reader:
             headers=b"",
             created_us=desk.clock.now_us(),
         )
+
+
+async def _nobody(_misread: frozenset[int]) -> None:
+    """Looks."""
 
 
 def _short(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What people see in the ledger and decide there, beside the work that goes on: letters, gaps, matches, pairs."""
+"""What stands in the ledger beside the work that goes on: letters, gaps, matches and pairs for people, quarantined fields."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sales_crm_bridge.drift import Drift, Kinds, Quarantine
     from sales_crm_bridge.model import LeadState
-    from sales_crm_bridge.state import ClosedLetter, Closing, Command, DeadLetter, Gap, Match
+    from sales_crm_bridge.state import ClosedLetter, Closing, Command, DeadLetter, Fence, Gap, Match
 
 
 class Review(Protocol):
@@ -66,4 +67,28 @@ class Review(Protocol):
 
     async def bindings_bound(self, conn: int, after: str, limit: int) -> list[tuple[str, str, LeadState]]:
         """The next ``limit`` leads after ``after`` that have a record: lead id, record id, state; by lead id."""
+        ...
+
+
+class Drifts(Protocol):
+    """A part of ``ports.Ledger``, with its promises: fields that no longer fit the mapping, and what waits for them."""
+
+    async def drift(self, fence: Fence, drift: Drift) -> None:
+        """Everything that one step about quarantines decided, at once, as ``commit`` does it; rings ``bell_commands``."""
+        ...
+
+    async def quarantines(self, conn: int) -> list[Quarantine]:
+        """Every quarantine that a connection has or had, by the time when it was opened last."""
+        ...
+
+    async def field_kinds(self, conn: int) -> Kinds | None:
+        """Of which kind the fields were when a mapping met them; None: no mapping has."""
+        ...
+
+    async def commands_held(self, conn: int, after: int, limit: int) -> list[Command]:
+        """The oldest held commands with a number above ``after``."""
+        ...
+
+    async def commands_held_of(self, conn: int, lead_ids: Sequence[str]) -> list[Command]:
+        """The held commands of these leads, by number."""
         ...

@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from sales_crm_bridge.bells import BELL_OUTBOX
 from sales_crm_bridge.errors import BridgeError, Bug, EnvironmentFault, LeaseLost, LedgerBusy
-from sales_crm_bridge.state import BELL_OUTBOX
 from sales_crm_bridge.tasks import all_ended, end, first
 from sales_crm_bridge.units import ago_us
 

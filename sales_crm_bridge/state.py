@@ -7,34 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from sales_crm_bridge.drift import Drifted
 from sales_crm_bridge.model import LeadState, Operation, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-
-BELL_OUTBOX = "outbox"
-"""Rung by every commit that brings facts."""
-
-
-def bell_commands(conn: int) -> str:
-    """The bell that is rung when connection ``conn`` has new commands."""
-    return f"commands/{conn}"
-
-
-def bell_inquiries(conn: int) -> str:
-    """The bell that is rung when somebody wants a lead of connection ``conn`` to be read."""
-    return f"inquiries/{conn}"
-
-
-def bell_answers(asker: str) -> str:
-    """The bell that is rung when an inquiry of ``asker`` has been answered."""
-    return f"answers/{asker}"
-
-
-def bell_notices(conn: int) -> str:
-    """The bell that is rung when connection ``conn`` has new notices."""
-    return f"notices/{conn}"
 
 
 def lease_name(tenant: str, connection: str) -> str:
@@ -65,12 +42,16 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandState(enum.StrEnum):
-    """Where a command stands. PARKED: a person must act. DONE and REFUSED, and only they, are final."""
+    """Where a command stands. PARKED: a person must act. DONE and REFUSED, and only they, are final.
+
+    HELD: it, or the part of it that is not written yet, waits for a quarantined field; the lead's later commands pass it by.
+    """
 
     PENDING = "pending"
     SENDING = "sending"
     UNKNOWN = "unknown"
     PARKED = "parked"
+    HELD = "held"
     DONE = "done"
     REFUSED = "refused"
 
@@ -94,7 +75,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     ``attempt`` counts tries of the write, ``waits`` put-offs or read-backs in a row; ``epoch``: of the lease under which it
     was sent; ``not_before_us``: no try before it; ``reason``: why it waits or how it ended, a code. ``behind_parked``: an
     older command of the lead is PARKED (told by ``commands_ready``). ``matched``: ACCEPTED, REFUSED or BOUND, where it is a create
-    that waited for a match ("": it did not).
+    that waited for a match ("": it did not). ``held``: which of its fields wait for a quarantined one (see ``policy.holding``).
     """
 
     seq: int
@@ -113,11 +94,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     behind_parked: bool = False
     matched: str = ""
+    held: str = ""
 
     @property
     def creates(self) -> bool:
-        """Whether it makes a record: a create whose match is bound goes on as an update of the record that is there."""
-        return self.operation is Operation.CREATE and self.matched != MatchState.BOUND
+        """Whether it makes a record: one whose match is bound, or whose rest is written, goes on as an update of what is there."""
+        return self.operation is Operation.CREATE and self.matched != MatchState.BOUND and self.held[:1] != "+"
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True):
@@ -453,7 +435,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str
 
 
-class Census(msgspec.Struct, frozen=True, kw_only=True):
+class Census(Drifted, frozen=True, kw_only=True):
     """How everything stands, by connection number where that is the key.
 
     ``connections``: of tenants in force; ``left``: those out of force, retired with their tenant at ``since_us`` (0: its file has

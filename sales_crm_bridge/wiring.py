@@ -19,8 +19,8 @@ from sales_crm_bridge.intake import Intaker
 from sales_crm_bridge.keeper import Keeper
 from sales_crm_bridge.observer import NOBODY
 from sales_crm_bridge.policy.commands import Patience
+from sales_crm_bridge.policy.eyes import Look
 from sales_crm_bridge.policy.fields import Keyring
-from sales_crm_bridge.policy.sight import Look
 from sales_crm_bridge.policy.walks import Pace
 from sales_crm_bridge.relay import Relay
 from sales_crm_bridge.rim.terms import COUNT_BLOCK
@@ -178,30 +178,40 @@ class Crew:
             on_exchange=on_exchange,
         )
 
+    def _eyes(
+        self, tenant: Tenant, conn: int, adapter: CrmAdapter, layouts: tuple[int, dict[int, tuple[str, ...]]]
+    ) -> Look:
+        """How a tenant's records are looked at; ``layouts``: the number of its slots' layout, and all of them."""
+        connection, mapping = tenant.connection, tenant.mapping
+        keys = [key.get_secret_value().encode() for key in self._settings.hash_keys]
+        return Look(
+            conn=conn,
+            layout=layouts[0],
+            layouts=layouts[1],
+            slot_fields=mapping.slot_fields,
+            sources=mapping.sources,
+            keyring=Keyring(keys, tenant.tenant),
+            # A page's new records are derived twice: to look for them, and to book them.
+            derive=lru_cache(maxsize=4096)(partial(contract.lead_id_for, tenant.tenant, connection.account)),
+            unique_key=adapter.capabilities.unique_key,
+            reads=mapping.reads,
+            slot_sources=tuple(mapping.slot_sources(slot) for slot in range(len(mapping.slots))),
+            misread=mapping.misread,
+        )
+
     async def hire(self, tenant: Tenant, conn: int, fence: Fence, still: Callable[[Fence], bool]) -> Worker:
         """A worker for one account under ``fence``."""
         settings, outside = self._settings, self._outside
         connection, mapping = tenant.connection, tenant.mapping
         adapter = adapter_of(tenant)
         rim = self.rim(tenant, adapter, conn, fence, still)
-        layout, layouts = await layouts_of(outside.ledger, mapping.slots)
         desk = Desk(
             conn=conn,
             tenant=tenant.tenant,
             name=f"{tenant.tenant}/{connection.name}",
             adapter=adapter,
             mapping=mapping,
-            eyes=Look(
-                conn=conn,
-                layout=layout,
-                layouts=layouts,
-                slot_fields=tuple(mapping.slot_field(slot) for slot in range(len(mapping.slots))),
-                sources=mapping.sources,
-                keyring=Keyring([key.get_secret_value().encode() for key in settings.hash_keys], tenant.tenant),
-                # A page's new records are derived twice: to look for them, and to book them.
-                derive=lru_cache(maxsize=4096)(partial(contract.lead_id_for, tenant.tenant, connection.account)),
-                unique_key=adapter.capabilities.unique_key,
-            ),
+            eyes=self._eyes(tenant, conn, adapter, await layouts_of(outside.ledger, mapping.slots)),
             scribe=Scribe(
                 tenant=tenant.tenant,
                 connection=connection.name,
@@ -225,11 +235,15 @@ class Crew:
                 conflict_rule=tenant.conflicts.rule,
             ),
             outbox_max=settings.relay.outbox_rows_max,
+            place=tenant.place,
             observer=outside.observer.account(tenant.tenant, connection.name),
         )
 
         async def greet() -> None:
-            rim.learn(verify(tenant, await rim.converse(adapter.check(), purpose="check")))
+            asked_us = outside.clock.now_us()
+            account = verify(tenant, await rim.converse(adapter.check(), purpose="check"))
+            rim.learn(account)
+            desk.fields.learn(account.fields, asked_us)
 
         seal = answer_seal(settings, tenant)
         return Worker(desk, still, greet, rim.close, rim.state, Answerer(desk, seal.close) if seal else None)
@@ -303,6 +317,7 @@ def pace_of(tenant: Tenant, settings: Settings) -> Pace:
         second_pass_us=round(pull.second_pass_s * 1e6),
         removed_every_us=round(pull.removed_every_s * 1e6),
         audit_every_us=round(pull.audit_every_s * 1e6),
+        fields_every_us=round(pull.fields_every_s * 1e6),
         page_size=min(pull.page_size, settings.pull.page_size_max),
         gather_us=round(settings.web.gather_s * 1e6),
     )

@@ -7,6 +7,7 @@ import logging
 import traceback
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.bells import bell_commands, bell_inquiries, bell_notices
 from sales_crm_bridge.errors import (
     BridgeError,
     ConnectionStopped,
@@ -22,7 +23,7 @@ from sales_crm_bridge.observe import glance
 from sales_crm_bridge.pull import Puller
 from sales_crm_bridge.push import Pusher
 from sales_crm_bridge.rim.quota import used_up
-from sales_crm_bridge.state import Glance, bell_commands, bell_inquiries, bell_notices
+from sales_crm_bridge.state import Glance
 from sales_crm_bridge.tasks import end, first
 
 if TYPE_CHECKING:

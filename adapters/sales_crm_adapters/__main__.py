@@ -38,6 +38,7 @@ MEANINGS = {
     "time_step_us": "grain of its modified times",
     "budgets": "limits counted apart (calls per second)",
     "atomic_write": "an update of one lead takes effect whole or not at all",
+    "describes": "the CRM says which fields it has, so one that goes is quarantined and not told as emptied",
     "emptied_first": "fields that an update may empty before it sets them",
 }
 

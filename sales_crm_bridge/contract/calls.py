@@ -84,6 +84,7 @@ _STATES = {
     "unknown": CommandState.COMMAND_STATE_UNDER_WAY,
     "done": CommandState.COMMAND_STATE_DONE,
     "refused": CommandState.COMMAND_STATE_REFUSED,
+    "held": CommandState.COMMAND_STATE_PENDING,
     "parked": CommandState.COMMAND_STATE_PARKED,
     "forgotten": CommandState.COMMAND_STATE_FORGOTTEN,
 }

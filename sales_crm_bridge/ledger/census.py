@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sales_crm_bridge.ledger import commands, house, leases, matches, tenants
+from sales_crm_bridge.ledger import commands, drifts, house, leases, matches, tenants
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Step
 from sales_crm_bridge.state import (
     Census,
@@ -65,9 +65,11 @@ def take() -> Step[Census]:
         Ask(house.GAPS_OF_ALL),
         Ask(GLANCES),
         Ask(REFUSALS),
+        Ask(drifts.OPEN),
+        Ask(drifts.COUNT_HELD),
     )
     connections, left, names, held, waiting, unknown, parked, outbox, notices, *seen = answers
-    held_up, positions, letters, gaps, glances, refusals = seen
+    held_up, positions, letters, gaps, glances, refusals, quarantines, parts = seen
     feeds: dict[int, dict[str, bytes]] = {}
     for conn, feed, state in positions:
         feeds.setdefault(conn, {})[feed] = state
@@ -88,6 +90,8 @@ def take() -> Step[Census]:
         gaps=house.listed_gaps(gaps),
         glances={row[0]: Glance(conn=row[0], at_us=row[1], state=row[2]) for row in glances},
         refusals=[Refusal(**dict(zip(REFUSAL.names, row, strict=True))) for row in refusals],
+        quarantines=drifts.listed(quarantines),
+        held=dict(parts),
     )
 
 

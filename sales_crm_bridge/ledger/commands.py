@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.bells import bell_commands
 from sales_crm_bridge.errors import Bug, PlaceMoved, TenancyMoved
 from sales_crm_bridge.ledger import house, leases, tenants
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
 from sales_crm_bridge.model import Operation
-from sales_crm_bridge.state import Command, CommandCounts, CommandState, Known, bell_commands
+from sales_crm_bridge.state import Command, CommandCounts, CommandState, Known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ NEW = Columns(
 OFFSET = Columns("topic text, part int, next_offset int")
 COMMAND = (
     "seq, conn, tenant, message_id, lead_id, operation, payload, occurred_us, state, attempt, waits, epoch,"
-    " not_before_us, reason, head, matched"
+    " not_before_us, reason, head, matched, held"
 )
 
 LOCK = "SELECT conn FROM connections WHERE conn {in} ORDER BY conn {update}"
@@ -307,6 +308,7 @@ def listed(rows: Rows) -> list[Command]:
             reason=row[13],
             behind_parked=row[14] == 2,  # noqa: PLR2004 - see the schema
             matched=row[15],
+            held=row[16],
         )
         for row in rows
     ]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import astuple
 
+from sales_crm_bridge.bells import BELL_OUTBOX
 from sales_crm_bridge.ledger import bindings, commands, house, leases, matches, notices, outbox
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
-from sales_crm_bridge.state import BELL_OUTBOX, CommandState
+from sales_crm_bridge.state import CommandState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.bells import bell_answers, bell_inquiries
 from sales_crm_bridge.ledger import leases
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
-from sales_crm_bridge.state import Answer, Inquiry, bell_answers, bell_inquiries
+from sales_crm_bridge.state import Answer, Inquiry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

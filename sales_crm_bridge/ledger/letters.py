@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.bells import BELL_OUTBOX, bell_commands, bell_notices
 from sales_crm_bridge.ledger import commands, house, matches, notices, outbox
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Set, Step
-from sales_crm_bridge.state import (
-    BELL_OUTBOX,
-    ClosedLetter,
-    CommandState,
-    DeadLetter,
-    MatchState,
-    bell_commands,
-    bell_notices,
-)
+from sales_crm_bridge.state import ClosedLetter, CommandState, DeadLetter, MatchState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.bells import bell_notices
 from sales_crm_bridge.ledger import commands
 from sales_crm_bridge.ledger.steps import Ask, Columns, Many, Ring, Step
-from sales_crm_bridge.state import NoticeRow, bell_notices
+from sales_crm_bridge.state import NoticeRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from sales_crm_bridge.ledger.steps import Ask, Step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 """The number of the newest migration that this code knows, and needs."""
 
 MARKS = {

@@ -10,6 +10,7 @@ from sales_crm_bridge.ledger import (
     census,
     commands,
     commits,
+    drifts,
     house,
     inquiries,
     leases,
@@ -24,6 +25,7 @@ from sales_crm_bridge.ledger.steps import Collision, Ring, Step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sales_crm_bridge.drift import Drift, Kinds, Quarantine
     from sales_crm_bridge.ledger.steps import Driver
     from sales_crm_bridge.model import LeadState, TopicPartition
     from sales_crm_bridge.state import (
@@ -195,6 +197,26 @@ class SqlLedger:
                 raise Bug(
                     "bug.crm-id-bound-twice", "a CRM record is bound to a second lead", place=fence.lease
                 ) from error
+
+    async def drift(self, fence: Fence, drift: Drift) -> None:
+        """See ``review.Drifts``."""
+        await self._driver.run(drifts.drift, fence, drift, free_first=True)
+
+    async def quarantines(self, conn: int) -> list[Quarantine]:
+        """See ``review.Drifts``."""
+        return await self._driver.look(drifts.of_conn, conn)
+
+    async def field_kinds(self, conn: int) -> Kinds | None:
+        """See ``review.Drifts``."""
+        return await self._driver.look(drifts.kinds, conn)
+
+    async def commands_held(self, conn: int, after: int, limit: int) -> list[Command]:
+        """See ``review.Drifts``."""
+        return await self._driver.look(drifts.held, conn, after, limit)
+
+    async def commands_held_of(self, conn: int, lead_ids: Sequence[str]) -> list[Command]:
+        """See ``review.Drifts``."""
+        return await self._driver.look(drifts.held_of, conn, lead_ids)
 
     async def inquire(self, inquiry: Inquiry, now_us: int) -> None:
         """See ``ports.Ledger``."""

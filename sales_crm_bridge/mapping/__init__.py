@@ -81,6 +81,8 @@ class Mapping:
         self._readers: tuple[tuple[Rule, Reader], ...] = tuple(
             (rule, reader(rule)) for rule in read if not is_plain(rule)
         )
+        places = {rule.name: slot for slot, rule in enumerate(read)}
+        self._checked = tuple((places[rule.name], read_one) for rule, read_one in self._readers)
         deeds = (spec.qualify, spec.disqualify)
         named = [name for rule in rules for name in rule.sources] + [name for name, _ in spec.create]
         named += [name for deed in deeds for name, _ in deed.set] + [deed.note for deed in deeds if deed.note]
@@ -111,6 +113,16 @@ class Mapping:
         for slot, names in self._several:
             parts = [bytes_of(get(name)) for name in names]
             found[slot] = b"\x1f".join(parts) if any(parts) else b""
+        return found
+
+    def misread(self, fields: dict[str, Scalar]) -> list[int]:
+        """The slots whose values could not be taken over."""
+        found = []
+        for slot, read in self._checked:
+            try:
+                read(fields)
+            except Misread:
+                found.append(slot)
         return found
 
     def lead(  # noqa: C901 - the hot path: the loops stand here to spare the calls
@@ -168,10 +180,28 @@ class Mapping:
             told["status"] = STATUS_WORDS[lead.status]
         return {name: value for name, value in told.items() if value is not None}
 
-    def snapshot(self, fields: dict[str, Scalar], lead_id: str) -> tuple[bytes, list[Misfit]]:
-        """``lead``, serialised deterministically."""
+    def snapshot(
+        self, fields: dict[str, Scalar], lead_id: str, held: Collection[int] = ()
+    ) -> tuple[bytes, list[Misfit]]:
+        """``lead``, without the slots that are ``held``, serialised deterministically."""
         lead, misfits = self.lead(fields, lead_id)
+        if held:
+            self.leave_out(lead, held)
         return lead.SerializeToString(deterministic=True), misfits
+
+    def leave_out(self, lead: Lead, slots: Collection[int]) -> None:
+        """Take what these slots say out of a lead again."""
+        for name in (self.slot_fields[slot] for slot in slots):
+            if name.startswith(CUSTOM):
+                lead.custom_attributes.pop(name.removeprefix(CUSTOM), None)
+            else:
+                lead.ClearField(name)  # type: ignore[arg-type]  # the stub wants the literal names; the slots hold no others
+
+    def reads_without(self, held: Collection[int]) -> frozenset[str]:
+        """The CRM fields that are read for the slots that are not ``held``."""
+        if not held:
+            return self.reads
+        return frozenset(name for slot, names in enumerate(self._sources) if slot not in held for name in names)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -1315,6 +1315,7 @@ class CrmFieldRef(_message.Message):
     CRM_FIELD_FIELD_NUMBER: _builtins.int
     TENANT_FILE_FIELD_NUMBER: _builtins.int
     TENANT_FILE_LINE_FIELD_NUMBER: _builtins.int
+    CRM_VALUE_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     """The lead's field."""
     crm_field: _builtins.str
@@ -1323,6 +1324,8 @@ class CrmFieldRef(_message.Message):
     """The tenant's file."""
     tenant_file_line: _builtins.int
     """The line of the mapping in it, from 1."""
+    crm_value: _builtins.str
+    """Where not the whole field is meant: the one of the CRM's values."""
     @_builtins.property
     def connection(self) -> Global___CrmConnectionRef:
         """The connection."""
@@ -1335,10 +1338,11 @@ class CrmFieldRef(_message.Message):
         crm_field: _builtins.str = ...,
         tenant_file: _builtins.str = ...,
         tenant_file_line: _builtins.int = ...,
+        crm_value: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "crm_field", b"crm_field", "field", b"field", "tenant_file", b"tenant_file", "tenant_file_line", b"tenant_file_line"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "crm_field", b"crm_field", "crm_value", b"crm_value", "field", b"field", "tenant_file", b"tenant_file", "tenant_file_line", b"tenant_file_line"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1354,7 +1358,7 @@ class CrmFieldQuarantined(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     QUARANTINED_AT_FIELD_NUMBER: _builtins.int
     cause: _builtins.str
-    """Why: a code such as "unknown-value"."""
+    """Why: "field-gone", "field-retyped", or "option-gone" (of one value of it; the others go on)."""
     @_builtins.property
     def field(self) -> Global___CrmFieldRef:
         """The field."""
@@ -1380,7 +1384,7 @@ Global___CrmFieldQuarantined: _TypeAlias = CrmFieldQuarantined  # noqa: Y015
 
 @_typing.final
 class CrmFieldRestored(_message.Message):
-    """A quarantined field is read again."""
+    """A quarantined field is read again, or the tenant's file maps it no more. What the CRM holds in it is compared with what was told."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -15,8 +15,8 @@ import msgspec
 
 from sales_crm_bridge.model import Accepted, LeadState, Record, Scalar
 from sales_crm_bridge.policy.commands import Done, Evidence, Next
-from sales_crm_bridge.policy.fields import FieldStates, Origin, Stamp, blank, look, pack, unpack
-from sales_crm_bridge.policy.sight import Look, states_of
+from sales_crm_bridge.policy.eyes import Look, states_of
+from sales_crm_bridge.policy.fields import FieldStates, Origin, Stamp, blank, emptied, look, pack, unpack
 from sales_crm_bridge.state import Binding
 
 if TYPE_CHECKING:
@@ -72,11 +72,21 @@ def _shown(mapping: Slots, names: frozenset[str]) -> frozenset[int]:
     )
 
 
-def covers(mapping: Slots, wire: dict[str, Scalar], record: Record | None, *, new: bool) -> bool:
-    """Whether an answer shows every field that must be known after the write: all of a new record, else the written slots."""
+def covers(
+    mapping: Slots,
+    wire: dict[str, Scalar],
+    record: Record | None,
+    *,
+    new: bool,
+    held: frozenset[int] = frozenset(),
+) -> bool:
+    """Whether an answer shows every field that must be known after the write: all of a new record, else the written slots.
+
+    ``held``: slots that are quarantined, of which nothing is to be known.
+    """
     if record is None:
         return False
-    shown = _shown(mapping, frozenset(record.fields))
+    shown = _shown(mapping, frozenset(record.fields)) | held
     return len(shown) == len(mapping.slots) if new else shown >= written(mapping, wire)
 
 
@@ -157,14 +167,18 @@ def accept(
     ours = Stamp(eyes.keyring.current_id, Origin.SALES, time_us, held.aggregate_version + 1)
     shown_of_ours = {name: value for name, value in record.fields.items() if value is not None or name not in wire}
     values = eyes.sources({**wire, **shown_of_ours})
-    mine = written(mapping, wire)
+    mine = written(mapping, wire) - eyes.held
     if new:
         states = blank(len(eyes.slot_fields), Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, 0), eyes.keyring)
         shown = _shown(mapping, frozenset(record.fields))
         theirs = Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, held.aggregate_version + 1)
-        states = look(eyes.keyring, states, values, theirs, shown - mine).states
+        states = look(eyes.keyring, states, values, theirs, shown - mine - eyes.held).states
     else:  # what the ledger has not looked at yet, as of a lead that was bound by a pair of a file, is still to be learnt
         states = states_of(eyes, held)
+        if eyes.held and covers(mapping, wire, record, new=True, held=eyes.held):
+            # The fact shows the lead, but nothing of these.
+            nothing = Stamp(eyes.keyring.current_id, Origin.LEARNT, time_us, held.aggregate_version + 1)
+            states = emptied(states, eyes.held, nothing, eyes.keyring)
     states = _claimed(look(eyes.keyring, states, values, ours, mine).states, ours.version)
     return msgspec.structs.replace(
         held,

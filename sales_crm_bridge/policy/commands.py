@@ -69,6 +69,8 @@ NEEDS_PERSON = frozenset(
 
 MATCH_REFUSED = "match-refused"
 MATCH_PROPOSED = "match-proposed"
+FIELDS_DOUBTED = "fields-doubted"
+"""Why a write waits that the CRM has refused for a field: whether it still has the field is found out first."""
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -179,6 +181,9 @@ def after(command: Command, outcome: Outcome, patience: Patience, now_us: int) -
     match outcome:
         case Accepted():
             return Done(outcome)
+        case Rejected(drift=True) if command.reason != FIELDS_DOUBTED:
+            # Once: if the field is gone it is held by then, and if it is there the CRM says again what is wrong.
+            return Retry(not_before_us=now_us + patience.retry_us(0), reason=FIELDS_DOUBTED, counted=False)
         case Rejected(category=category, code=code, fields=fields, other_id=other, part=part, successors=successors):
             return Refuse(category=category, code=code, fields=fields, other=other, part=part, successors=successors)
         case Deferred(not_before_us=when, reason=reason):

@@ -27,7 +27,7 @@ class How(enum.StrEnum):
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """A lead is new, or changed in these Sales fields; ``record`` is how it now is."""
+    """A lead is new, or changed in these Sales fields; ``record`` is how it now is, but for the slots that are ``held``."""
 
     lead_id: str
     version: int
@@ -35,6 +35,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...]
     record: Record
     occurred_us: int
+    held: frozenset[int] = frozenset()
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,12 +50,13 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """A removed lead is back."""
+    """A removed lead is back; ``held`` as above."""
 
     lead_id: str
     version: int
     record: Record
     occurred_us: int
+    held: frozenset[int] = frozenset()
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True):

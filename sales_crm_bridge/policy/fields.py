@@ -12,6 +12,7 @@ import enum
 import hashlib
 import struct
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,13 +21,14 @@ from siphashc import siphash
 from sales_crm_bridge.errors import Bug
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sales_crm_bridge.state import Binding
 
 SLOTS_MAX = 120  # so that old, new and re-keyed stamps together stay below 255
 _NEVER = 255  # stamp number of a slot that the binding lacks
 _FORMAT = 1
+_NO_HEIRS: Mapping[str, Sequence[str]] = MappingProxyType({})
 _HEAD = struct.Struct("<BBB")  # format, stamps, slots
 _STAMP = struct.Struct("<IBqq")
 
@@ -149,12 +151,17 @@ def unpack(packed: bytes) -> FieldStates:
     return FieldStates(_words(slots).unpack_from(packed, at), packed[at + 8 * slots :], stamps)
 
 
-def carry_over(states: FieldStates, old: Sequence[str], new: Sequence[str]) -> FieldStates:
-    """The same states in another layout: a slot is known by its name; one that the old layout lacks is not known yet."""
+def carry_over(
+    states: FieldStates, old: Sequence[str], new: Sequence[str], heirs: Mapping[str, Sequence[str]] = _NO_HEIRS
+) -> FieldStates:
+    """The same states in another layout: a slot is known by its name; one that the old layout lacks is not known yet.
+
+    ``heirs``: by slot, those whose knowledge it takes over, since it reads the same Sales field in a mapping that was mended.
+    """
     if tuple(old) == tuple(new):
         return states
     where = {name: index for index, name in enumerate(old)}
-    places = [where.get(name, -1) for name in new]
+    places = [next((where[one] for one in (name, *heirs.get(name, ())) if one in where), -1) for name in new]
     return FieldStates(
         tuple(states.hashes[at] if at >= 0 else 0 for at in places),
         bytes(states.marks[at] if at >= 0 else _NEVER for at in places),
@@ -227,6 +234,25 @@ def blank(slots: int, known_empty: Stamp | None = None, keyring: Keyring | None 
     empty = keyring.hashes([""] * slots)
     assert empty is not None
     return FieldStates(tuple(empty), bytes(slots), (known_empty,))
+
+
+def empty_in(keyring: Keyring, seen: Seen) -> frozenset[int]:
+    """Of the slots that changed, those that are empty now."""
+    (empty,) = keyring.hashes([""]) or (0,)
+    return frozenset(slot for slot in seen.changed if seen.states.hashes[slot] == empty)
+
+
+def emptied(states: FieldStates, slots: Collection[int], stamp: Stamp, keyring: Keyring) -> FieldStates:
+    """The states with these slots known to be empty since ``stamp``: what is found in them later is a change."""
+    if not slots:
+        return states
+    (empty,) = keyring.hashes([""]) or (0,)
+    fresh = len(states.stamps)
+    return FieldStates(
+        tuple(empty if slot in slots else value for slot, value in enumerate(states.hashes)),
+        bytes(fresh if slot in slots else mark for slot, mark in enumerate(states.marks)),
+        (*states.stamps, stamp),
+    )
 
 
 _HEIRS = msgspec.msgpack.Decoder(tuple[tuple[str, str], ...])

@@ -14,12 +14,13 @@ from sales_crm_bridge.model import Category, LeadState, Record
 from sales_crm_bridge.policy.booking import unbound
 from sales_crm_bridge.policy.commands import MATCH_REFUSED, Refuse
 from sales_crm_bridge.policy.drafts import Draft, How, Observed, Removed, Why
-from sales_crm_bridge.policy.fields import FieldStates, Origin, Stamp, blank, look, pack, pack_heirs
-from sales_crm_bridge.policy.sight import states_of
+from sales_crm_bridge.policy.eyes import states_of
+from sales_crm_bridge.policy.fields import FieldStates, Origin, Stamp, blank, emptied, pack, pack_heirs
+from sales_crm_bridge.policy.shown import compare, shown
 from sales_crm_bridge.state import Match, MatchState
 
 if TYPE_CHECKING:
-    from sales_crm_bridge.policy.sight import Look
+    from sales_crm_bridge.policy.eyes import Look
     from sales_crm_bridge.state import Binding, Command
 
 ADDRESS = "email"
@@ -96,7 +97,9 @@ def bind(eyes: Look, lead_id: str, held: Binding | None, record: Record, born: B
     occurred_us = record.modified_us or asked_us
     states = states_of(eyes, born) if born is not None else blank(len(eyes.slot_fields))
     stamp = Stamp(eyes.keyring.current_id, Origin.CRM, occurred_us, version)
-    states = _of_fact(look(eyes.keyring, states, eyes.sources(record.fields), stamp).states, version)
+    one = shown(eyes, record)
+    states = emptied(compare(eyes, record, states, stamp, one)[0].states, one.held, stamp, eyes.keyring)
+    states = _of_fact(states, version)
     bindings, drafts = _end(born, record, lead_id, occurred_us, asked_us) if born is not None else ([], [])
     bindings.append(
         msgspec.structs.replace(
@@ -120,9 +123,10 @@ def bind(eyes: Look, lead_id: str, held: Binding | None, record: Record, born: B
             lead_id=lead_id,
             version=version,
             why=why,
-            changed=eyes.slot_fields,
+            changed=tuple(name for slot, name in enumerate(eyes.slot_fields) if slot not in one.held),
             record=record,
             occurred_us=occurred_us,
+            held=one.held,
         )
     )
     return Bound(bindings=bindings, drafts=drafts)

@@ -13,40 +13,21 @@ import msgspec
 from sales_crm_bridge.errors import Bug
 from sales_crm_bridge.model import LeadState, Record
 from sales_crm_bridge.policy.drafts import Converted, Draft, How, Observed, Removed, Restored, Why
+from sales_crm_bridge.policy.eyes import NONE, Look, states_of
 from sales_crm_bridge.policy.fields import (
-    FieldStates,
-    Keyring,
     Origin,
+    Seen,
     Stamp,
-    blank,
-    carry_over,
-    look,
+    emptied,
     pack,
     pack_heirs,
     pack_uniform,
-    unpack,
 )
+from sales_crm_bridge.policy.shown import Shown, compare, shown
 from sales_crm_bridge.state import Binding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-
-class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """The tenant's eyes: what is compared (``layout``, the slots' names, and ``sources`` of a record) and with which keys.
-
-    ``slot_fields``: the Sales field of each slot. ``derive``: the lead id of a record that Sales never named. ``unique_key``: our
-    key stands in at most one record of this CRM. ``layouts``: older layouts by number.
-    """
-
-    conn: int
-    layout: int
-    layouts: Mapping[int, tuple[str, ...]]
-    slot_fields: tuple[str, ...]
-    sources: Callable[[dict[str, str | int | float | bool | None]], Sequence[str | bytes]]
-    keyring: Keyring
-    derive: Callable[[str], str]
-    unique_key: bool
+    from collections.abc import Mapping, Sequence
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -57,7 +38,10 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 class Book(msgspec.Struct, frozen=True, kw_only=True):
-    """What a page means: the bindings that change, facts to tell, aliases, and how many records were of which sort."""
+    """What a page means: the bindings that change, facts to tell, aliases, and how many records were of which sort.
+
+    ``odd``, ``misread``: slots in which it hints at a drift of the CRM's fields (see ``shown``); odd ones have become empty, too.
+    """
 
     bindings: list[Binding]
     drafts: list[Draft]
@@ -66,6 +50,12 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int
     removed: int
     stale: int
+    odd: frozenset[int] = NONE
+    misread: frozenset[int] = NONE
+
+
+NOTHING = Book(bindings=[], drafts=[], aliases=[], changed=0, unchanged=0, removed=0, stale=0)
+"""A page without records."""
 
 
 def doubtful(record: Record, binding: Binding | None) -> bool:
@@ -106,6 +96,7 @@ class _Page:
         self.drafts: list[Draft] = []
         self.aliases: list[tuple[str, str]] = []
         self.unchanged = self.removed = self.stale = self.changed = 0
+        self.odd = self.misread = NONE
 
     def keep(self, binding: Binding) -> None:
         self.touched[binding.lead_id] = self.by_lead[binding.lead_id] = binding
@@ -198,7 +189,13 @@ class _Page:
                 self.see_known(sighting, known)
                 return
         occurred_us = record.modified_us or self.asked_us
-        hashes = eyes.keyring.hashes(eyes.sources(record.fields))
+        one = shown(eyes, record)
+        self.odd |= one.odd
+        self.misread |= one.misread
+        sources = eyes.sources(record.fields)
+        # What is held counts as empty: nothing is told of it, so what it turns out to be is a change.
+        sources = ["" if slot in one.held else value for slot, value in enumerate(sources)] if one.held else sources
+        hashes = eyes.keyring.hashes(sources)
         assert hashes is not None
         stamp = Stamp(eyes.keyring.current_id, Origin.LEARNT, occurred_us, 1)
         self.keep(
@@ -211,7 +208,7 @@ class _Page:
                 version=record.version,
                 modified_us=record.modified_us,
                 known_us=self.asked_us,
-                fingerprint=sighting.fingerprint,
+                fingerprint=b"" if one.held else sighting.fingerprint,
                 layout=eyes.layout,
                 fields=pack_uniform(hashes, stamp),
                 sweep=self.sweep,
@@ -223,9 +220,10 @@ class _Page:
                 lead_id=lead_id,
                 version=1,
                 why=self.first_why,
-                changed=eyes.slot_fields,
+                changed=_names(eyes, one.held),
                 record=record,
                 occurred_us=occurred_us,
+                held=one.held,
             )
         )
         if record.merged_ids:
@@ -250,20 +248,19 @@ class _Page:
                 self.absorb(record, binding.lead_id, record.modified_us or self.asked_us)
             return
         occurred_us = record.modified_us or self.asked_us
-        version = binding.aggregate_version
-        if back:
-            version += 1
-            self.drafts.append(
-                Restored(lead_id=binding.lead_id, version=version, record=record, occurred_us=occurred_us)
-            )
-        states = states_of(eyes, binding)
-        stamp = Stamp(eyes.keyring.current_id, Origin.CRM, occurred_us, version + 1)
-        seen = look(eyes.keyring, states, eyes.sources(record.fields), stamp)
+        version = binding.aggregate_version + back
         first = binding.state is LeadState.UNBOUND and not binding.fields
+        one, seen = self.compare(record, binding, version + 1, told=moved or back or first)
+        if back:
+            self.drafts.append(
+                Restored(
+                    lead_id=binding.lead_id, version=version, record=record, occurred_us=occurred_us, held=one.held
+                )
+            )
         if seen.changed or moved or first:
             version += 1
             why = Why.MERGED if moved else self.first_why if first else Why.CHANGED
-            names = eyes.slot_fields if first else tuple(eyes.slot_fields[slot] for slot in seen.changed)
+            names = _names(eyes, one.held) if first else tuple(eyes.slot_fields[slot] for slot in seen.changed)
             self.drafts.append(
                 Observed(
                     lead_id=binding.lead_id,
@@ -272,6 +269,7 @@ class _Page:
                     changed=names,
                     record=record,
                     occurred_us=occurred_us,
+                    held=one.held,
                 )
             )
         if seen.changed or moved or first or back:
@@ -291,7 +289,7 @@ class _Page:
                 version=record.version,
                 modified_us=record.modified_us,
                 known_us=self.asked_us,
-                fingerprint=sighting.fingerprint,
+                fingerprint=b"" if one.held else sighting.fingerprint,
                 layout=eyes.layout,
                 fields=pack(seen.states),
                 sweep=max(binding.sweep, self.sweep),
@@ -299,6 +297,22 @@ class _Page:
         )
         if record.merged_ids:
             self.absorb(record, binding.lead_id, occurred_us)
+
+    def compare(self, record: Record, binding: Binding, version: int, *, told: bool) -> tuple[Shown, Seen]:
+        """Compare a live record with what is known of its lead; ``told``: a fact tells it in any case.
+
+        A fact shows nothing of what is held, so that counts as empty then: once it can be compared again, it is told.
+        """
+        eyes = self.eyes
+        one = shown(eyes, record)
+        stamp = Stamp(eyes.keyring.current_id, Origin.CRM, record.modified_us or self.asked_us, version)
+        seen, odd = compare(eyes, record, states_of(eyes, binding), stamp, one)
+        self.odd |= odd
+        self.misread |= one.misread
+        if one.held and (told or seen.changed):
+            learnt = msgspec.structs.replace(stamp, origin=Origin.LEARNT)
+            seen = Seen(emptied(seen.states, one.held, learnt, eyes.keyring), seen.changed)
+        return one, seen
 
     def see_removed(self, record: Record, binding: Binding | None) -> None:
         if binding is None or binding.crm_id != record.id or binding.state is not LeadState.LIVE:
@@ -373,14 +387,9 @@ class _Page:
         self.drafts.append(Converted(lead_id=binding.lead_id, version=version, record=record, occurred_us=occurred_us))
 
 
-def states_of(eyes: Look, binding: Binding) -> FieldStates:
-    """A binding's field states in the present layout."""
-    if not binding.fields:
-        return blank(len(eyes.slot_fields))
-    states = unpack(binding.fields)
-    if binding.layout == eyes.layout:
-        return states
-    return carry_over(states, eyes.layouts[binding.layout], eyes.layouts[eyes.layout])
+def _names(eyes: Look, held: frozenset[int]) -> tuple[str, ...]:
+    """The Sales fields that a lead is told of with first."""
+    return tuple(name for slot, name in enumerate(eyes.slot_fields) if slot not in held) if held else eyes.slot_fields
 
 
 def read_page(
@@ -410,4 +419,6 @@ def read_page(
         unchanged=page.unchanged,
         removed=page.removed,
         stale=page.stale,
+        odd=page.odd,
+        misread=page.misread,
     )

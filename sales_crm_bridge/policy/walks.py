@@ -37,7 +37,8 @@ class Pass(enum.StrEnum):
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant's pull schedule, in microseconds. See the tenant file's ``pull``.
 
-    ``gather_us``: how long a webhook's notice waits for others, so that one call reads them all.
+    ``gather_us``: how long a webhook's notice waits for others, so that one call reads them all. ``fields_every_us``: how often the
+    CRM's fields are described.
     """
 
     every_us: int
@@ -47,6 +48,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     audit_every_us: int
     page_size: int
     gather_us: int = 0
+    fields_every_us: int = 900_000_000
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +226,16 @@ def hurried(found: Sequence[Walk], standings: dict[str, Standing], since_us: int
         name: msgspec.structs.replace(standings[name], due_us=due_us)
         for name, due_us in early.items()
         if due_us < standings[name].due_us
+    }
+
+
+def swept(found: Sequence[Walk], standings: dict[str, Standing]) -> dict[str, Standing]:
+    """The standings of the sweeps that are between two runs, due now."""
+    sweeps = {walk.name: standings[walk.name] for walk in found if walk.turn is Pass.SWEEP}
+    return {
+        name: msgspec.structs.replace(one, due_us=0)
+        for name, one in sweeps.items()
+        if one.position is None and one.absent is None
     }
 
 

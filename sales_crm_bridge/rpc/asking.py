@@ -6,8 +6,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from sales_crm_bridge.bells import bell_answers, bell_inquiries
 from sales_crm_bridge.errors import EnvironmentFault, LedgerBusy
-from sales_crm_bridge.state import Answer, Inquiry, bell_answers, bell_inquiries
+from sales_crm_bridge.state import Answer, Inquiry
 from sales_crm_bridge.tasks import end
 
 if TYPE_CHECKING:

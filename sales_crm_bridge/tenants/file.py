@@ -225,6 +225,8 @@ class PullPart(Exact):
     """How often the CRM's list of removed records is read."""
     audit_every_s: Seconds = Field(default=DAY_S, ge=300.0, le=90 * DAY_S, alias="audit_every")
     """How often every record is compared."""
+    fields_every_s: Seconds = Field(default=900.0, ge=60.0, le=DAY_S, alias="fields_every")
+    """How often it is asked which fields the CRM has, where it can say."""
 
 
 class PushPart(Exact):

@@ -362,6 +362,7 @@ def _pull_rules(parsed: TenantFile) -> PullRules:
         second_pass_s=part.second_pass_s,
         removed_every_s=part.removed_every_s,
         audit_every_s=part.audit_every_s,
+        fields_every_s=part.fields_every_s,
     )
 
 

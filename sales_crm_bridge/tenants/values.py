@@ -87,6 +87,7 @@ class PullRules:
     second_pass_s: float
     removed_every_s: float
     audit_every_s: float
+    fields_every_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,6 +142,7 @@ def _queues(census: Census, now_us: int) -> Iterator[Metric]:
             "waiting": count.open - count.unknown if count else 0,
             "unknown": count.unknown if count else 0,
             "parked": count.parked if count else 0,
+            "held": census.held.get(row.conn, 0),
         }
         states += [((*_of(row), state), float(number)) for state, number in numbers.items()]
         oldest.append((_of(row), age_s(count.oldest_us if count else 0, now_us)))
@@ -206,6 +207,13 @@ def _wrongs(census: Census, now_us: int) -> Iterator[Metric]:
             gaps.setdefault((*_of(names[gap.conn]), gap.feed), []).append(gap.opened_us)
     numbers = [(feed, float(len(opened))) for feed, opened in sorted(gaps.items())]
     yield _gauge("gaps_open", "Intervals that are not proven read.", _FEED, numbers)
+    fields: dict[tuple[str, ...], float] = {}
+    for one in census.quarantines:
+        if one.conn in names:
+            what = (*_of(names[one.conn]), one.field, one.cause.value)
+            fields[what] = fields.get(what, 0.0) + 1
+    text = "Fields, or values of them, that no longer fit the tenant's file."
+    yield _gauge("fields_quarantined", text, (*_ACCOUNT, "field", "cause"), sorted(fields.items()))
     ages = [(feed, age_s(min(opened), now_us)) for feed, opened in sorted(gaps.items())]
     yield _gauge("gaps_oldest_age_seconds", "Since when the oldest of them is open.", _FEED, ages)
 

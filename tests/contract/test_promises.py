@@ -27,6 +27,7 @@ from sales_crm_bridge.model import (
     Credentials,
     Effect,
     FeedKind,
+    FieldDefinition,
     Hook,
     HookRefused,
     HttpReply,
@@ -64,6 +65,7 @@ CONTACTS = Capabilities(
     budgets={"search": 4.0},
     atomic_write=False,
     emptied_first=("lifecyclestage",),
+    describes=True,
 )
 PINNED = {
     "hubspot": CONTACTS,
@@ -82,6 +84,7 @@ PINNED = {
         budgets={"search": 4.0},
         atomic_write=False,
         emptied_first=(),
+        describes=True,
     ),
     "declared-cloud": Capabilities(
         batch_max=50,
@@ -97,6 +100,7 @@ PINNED = {
         budgets={},
         atomic_write=True,
         emptied_first=(),
+        describes=True,
     ),
     "declared-miserly": Capabilities(
         batch_max=10,
@@ -112,6 +116,7 @@ PINNED = {
         budgets={},
         atomic_write=True,
         emptied_first=(),
+        describes=False,
     ),
     "declared-plain": Capabilities(
         batch_max=10,
@@ -127,6 +132,7 @@ PINNED = {
         budgets={},
         atomic_write=True,
         emptied_first=(),
+        describes=True,
     ),
     "declared-rpc": Capabilities(
         batch_max=10,
@@ -142,6 +148,7 @@ PINNED = {
         budgets={},
         atomic_write=True,
         emptied_first=(),
+        describes=True,
     ),
     "memory": Capabilities(
         batch_max=20,
@@ -157,6 +164,7 @@ PINNED = {
         budgets={},
         atomic_write=True,
         emptied_first=(),
+        describes=True,
     ),
 }
 """What each adapter must declare. To declare less, change it here, and say why in the commit."""
@@ -234,6 +242,15 @@ def test_check_tells_the_account_and_its_fields(world: World) -> None:
     assert set(world.statuses) <= set(account.fields[world.fields["status"]].options)
     assert (account.missing, account.problems) == ((), ())
     assert world.raws(FeedKind.SWEEP) == before
+
+
+def test_the_fields_are_described_as_the_check_tells_them(world: World) -> None:
+    """Asked again and again, so in few calls; where the CRM cannot say, that is declared and nothing is asked."""
+    fields = world.converse(world.adapter.check()).fields
+    if world.adapter.capabilities.describes:
+        world.calls.clear()
+        assert world.converse(world.adapter.describe()) == fields
+        assert 1 <= len(world.calls) <= 3
 
 
 def test_a_sign_in_gives_headers_and_an_expiry(world: World) -> None:
@@ -461,6 +478,7 @@ def test_garbage_never_becomes_an_exception_that_is_not_ours(
     ]
     talks: list[Callable[[], Talk[Any]]] = [
         world.adapter.check,
+        world.adapter.describe,
         lambda: world.adapter.read(refs),
         lambda: world.adapter.push(writes),
         lambda: world.adapter.authenticate(Secrets(values=world.secrets), {}, world.clock.now_us),
@@ -481,6 +499,8 @@ def test_garbage_never_becomes_an_exception_that_is_not_ours(
         assert len(value) in (len(refs), len(writes))
         assert all(isinstance(one, Record | Outcome) for one in value)
         assert all(" " not in one.code and "@" not in one.code for one in value if isinstance(one, Rejected))
+    elif isinstance(value, dict):
+        assert all(isinstance(one, FieldDefinition) for one in value.values())
     else:
         assert isinstance(value, Account | Credentials | SignInRefused)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from sales_crm_bridge import observe
+from sales_crm_bridge.drift import Cause, Quarantine
 from sales_crm_bridge.errors import Finding, Place
 from sales_crm_bridge.model import Cursor
 from sales_crm_bridge.policy import walks
@@ -116,6 +117,23 @@ CENSUS = Census(
         Gap(id="g2", conn=1, feed="intents", from_us=3, to_us=4, cause="retention", opened_us=ago(100)),
         Gap(id="g3", conn=13, feed="list", from_us=3, to_us=4, cause="of a tenant that is gone", opened_us=ago(100)),
     ],
+    quarantines=[
+        Quarantine(
+            conn=conn,
+            slot=f"{field}=town",
+            cause=Cause.OPTION if value else Cause.GONE,
+            value=value,
+            field=field,
+            crm_field="town",
+            said=f"no {field}",
+            file="acme.yaml",
+            line=7,
+            column=3,
+            opened_us=ago(600),
+        )
+        for conn, field, value in ((1, "city", ""), (1, "status", "N"), (1, "status", "Q"), (13, "city", ""))
+    ],
+    held={1: 12},
     glances={1: Glance(conn=1, at_us=ago(3), state=observe.glance(RIM))},
     refusals=[
         Refusal(

@@ -10,8 +10,9 @@ import pytest
 from sales_crm_bridge.model import Accepted, LeadState, Record, Scalar
 from sales_crm_bridge.policy import booking, sight
 from sales_crm_bridge.policy.drafts import Converted, How, Observed, Removed, Restored, Why
+from sales_crm_bridge.policy.eyes import Look
 from sales_crm_bridge.policy.fields import Keyring, heirs_of
-from sales_crm_bridge.policy.sight import Book, Look, Sighting
+from sales_crm_bridge.policy.sight import Book, Sighting
 from sales_crm_bridge.state import Binding
 
 NAMES = ("email", "name")

@@ -34,7 +34,7 @@ async def test_a_connection_is_reported_whole() -> None:
         "message": "it is busy",
         "remedy": "wait",
         "holder": "p1",
-        "commands": {"open": 7, "unknown": 2, "parked": 3, "oldest_s": 400},
+        "commands": {"open": 7, "unknown": 2, "parked": 3, "held": 12, "oldest_s": 400},
         "outbox": {"facts": 5, "oldest_s": 30},
         "notices": {"waiting": 0, "oldest_s": 0},
         "matches": {"waiting": 9, "oldest_s": 77},
@@ -61,6 +61,7 @@ async def test_a_connection_is_reported_whole() -> None:
         },
         "dead_letters": 2,
         "gaps": 2,
+        "quarantines": 3,
         "leads": {"owner": "domain", "next": "crm", "from": "2026-09-21T14:14:20Z"},
     }
     assert {one["state"] for one in out_of_force} == {"out-of-force"}
@@ -75,7 +76,7 @@ async def test_a_connection_is_reported_whole() -> None:
         "message": "",
         "remedy": "",
         "holder": "",
-        "commands": {"open": 0, "unknown": 0, "parked": 0, "oldest_s": 0},
+        "commands": {"open": 0, "unknown": 0, "parked": 0, "held": 0, "oldest_s": 0},
         "outbox": {"facts": 1, "oldest_s": 60},
         "notices": {"waiting": 8, "oldest_s": 12},
         "matches": {"waiting": 1, "oldest_s": 33},
@@ -83,6 +84,7 @@ async def test_a_connection_is_reported_whole() -> None:
         "feeds": {},
         "dead_letters": 0,
         "gaps": 0,
+        "quarantines": 0,
         "leads": {},
     }
 
@@ -113,6 +115,11 @@ async def test_what_needs_a_person_is_reported_with_its_remedy() -> None:
             ("gone", "push.auth", 6, "2026-09-21T13:58:20.000000Z", "no right", "grant it"),
             ("stranger@corp.example", "contract.unreadable", 4, at(40, 1), "no message", "correct the producer"),
         )
+    ]
+    assert [(one["field"], one["code"], one["place"], one["since"]) for one in told["quarantines"]] == [
+        ("city", "crm.field-gone", "acme.yaml:7:3", at(20, 3)),
+        ("status", "crm.option-gone", "acme.yaml:7:3", at(20, 3)),
+        ("status", "crm.option-gone", "acme.yaml:7:3", at(20, 3)),
     ]
     assert told["open_gaps"] == [
         {

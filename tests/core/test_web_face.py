@@ -346,6 +346,17 @@ async def test_a_breaker_is_in_one_state(home: House) -> None:
         ("matches", {"tenant": "beta", "connection": "side"}, 1),
         ("matches_oldest_age_seconds", {"tenant": "acme", "connection": "main"}, 77),
         ("gaps_open", {"tenant": "acme", "connection": "main", "feed": "intents"}, 2),
+        ("commands", {"tenant": "acme", "connection": "main", "state": "held"}, 12),
+        (
+            "fields_quarantined",
+            {"tenant": "acme", "connection": "main", "field": "city", "cause": "field-gone"},
+            1,
+        ),
+        (
+            "fields_quarantined",
+            {"tenant": "acme", "connection": "main", "field": "status", "cause": "option-gone"},
+            2,
+        ),
         ("gaps_oldest_age_seconds", {"tenant": "acme", "connection": "main", "feed": "intents"}, 800),
         ("out_of_force_connections", {"why": "retired"}, 2),
         ("out_of_force_connections", {"why": "other-connection"}, 1),

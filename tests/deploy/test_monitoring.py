@@ -82,6 +82,8 @@ async def busy(home: World) -> str:
         )
         fence = next(worker.desk.fence for worker in service.workers.values())
         await service._ledger.commit(fence, Commit(conn=1, gaps=(gap,)))
+        home.portal.administrator.remove_option("contacts", "hs_lead_status", "CONNECTED")
+        next(iter(service.workers.values())).desk.fields.wanted = True
         await home.clock.sleep(300)
         transport = httpx.ASGITransport(face.app)
         async with httpx.AsyncClient(transport=transport, base_url="https://bridge.example") as client:

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 
+from sales_crm_bridge.bells import BELL_OUTBOX, bell_commands
 from sales_crm_bridge.errors import LeaseLost
 from sales_crm_bridge.ledger import SqlLedger, open_ledger
 from sales_crm_bridge.simulate.loop import VirtualLoop, run
-from sales_crm_bridge.state import BELL_OUTBOX, Commit, OutboxRow, bell_commands
+from sales_crm_bridge.state import Commit, OutboxRow
 from tests.ledger.house import House, Opener
 
 LONG_S = 86_400.0

@@ -6,18 +6,10 @@ import asyncio
 
 import pytest
 
+from sales_crm_bridge.bells import bell_answers, bell_inquiries
 from sales_crm_bridge.errors import LeaseLost
 from sales_crm_bridge.ledger import SqlLedger
-from sales_crm_bridge.state import (
-    Answer,
-    CommandChange,
-    CommandState,
-    Commit,
-    Inquiry,
-    Intake,
-    bell_answers,
-    bell_inquiries,
-)
+from sales_crm_bridge.state import Answer, CommandChange, CommandState, Commit, Inquiry, Intake
 from tests.ledger.house import House, Opener
 
 

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from sales_crm_bridge.bells import bell_notices
 from sales_crm_bridge.errors import LeaseLost
 from sales_crm_bridge.ledger import SqlLedger
-from sales_crm_bridge.state import Commit, NoticeRow, OutboxRow, bell_notices
+from sales_crm_bridge.state import Commit, NoticeRow, OutboxRow
 from tests.ledger.house import House, Opener
 
 MAX = 1000

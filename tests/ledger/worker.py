@@ -9,9 +9,10 @@ import random
 import sys
 from pathlib import Path
 
+from sales_crm_bridge.bells import BELL_OUTBOX
 from sales_crm_bridge.errors import LeaseLost, LedgerBusy
 from sales_crm_bridge.ledger import SqlLedger, open_ledger
-from sales_crm_bridge.state import BELL_OUTBOX, Command, CommandChange, CommandState, Commit, Fence, OutboxRow
+from sales_crm_bridge.state import Command, CommandChange, CommandState, Commit, Fence, OutboxRow
 
 NOW_US, UNTIL_US = 1, 10**16  # leases change hands by being given back, so no slow machine loses one by surprise
 

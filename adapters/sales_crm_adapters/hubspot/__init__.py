@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from sales_crm_adapters.hubspot.account import authenticate, check, classify
+from sales_crm_adapters.hubspot.account import authenticate, check, classify, describe
 from sales_crm_adapters.hubspot.hooks import notices
 from sales_crm_adapters.hubspot.lead_object import LeadWriter
 from sales_crm_adapters.hubspot.options import LEADS, Options
@@ -18,6 +18,7 @@ from sales_crm_bridge.model import (
     Credentials,
     Effect,
     Feed,
+    FieldDefinition,
     Hook,
     HttpReply,
     Notice,
@@ -35,7 +36,7 @@ from sales_crm_bridge.model import (
 from sales_crm_bridge.ports import Talk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["HubSpot", "Options"]
 
@@ -51,6 +52,7 @@ CAPABILITIES = Capabilities(
     # The account has five searches a second for everybody; one is left to others (HubSpot's search page, June 2026).
     budgets={"search": 4.0},
     atomic_write=True,
+    describes=True,
 )
 STAGED_CAPABILITIES = dataclasses.replace(CAPABILITIES, atomic_write=False, emptied_first=(LIFECYCLE,))
 """Where the life cycle is mapped: a move back in it is an update, a clearing and a setting."""
@@ -83,6 +85,10 @@ class HubSpot:
     def check(self) -> Talk[Account]:
         """Ask for account, definitions, stages and the right to write."""
         return check(self._reader.paths, self._options)
+
+    def describe(self) -> Talk[Mapping[str, FieldDefinition]]:
+        """Ask for definitions and stages."""
+        return describe(self._reader.paths, self._options)
 
     def feeds(self) -> Sequence[Feed]:
         """List, search (of contacts too, if their fields are mapped to leads), archived."""

@@ -172,27 +172,17 @@ def check(paths: Paths, options: Options) -> Talk[Account]:
     last calls ask for the right to write: an update of no records, which HubSpot refuses as empty only after it has looked at the
     scopes (general knowledge).
     """
-    kinds = (CONTACTS,) if options.object == CONTACTS else (LEADS, CONTACTS)
-    calls = [_get(paths.account), *(_get(paths.properties(kind)) for kind in kinds)]
-    calls += [_get(paths.pipelines(LEADS))] if LEADS in kinds else []
-    calls += [
+    about = [_get(paths.account), *_about_fields(paths, options)]
+    rights = [
         HttpCall(method="POST", path=paths.objects(kind, "/batch/update"), effect=Effect.READ, body=b'{"inputs":[]}')
-        for kind in kinds
+        for kind in _kinds(options)
     ]
     replies: list[HttpReply] = []
-    for reply in (yield tuple(calls)):
+    for reply in (yield (*about, *rights)):
         assert isinstance(reply, HttpReply)
         replies.append(reply)
     details = understood(replies[0], _DETAILS)
-    fields: dict[str, FieldDefinition] = {}
-    for kind, reply in zip(kinds, replies[1:], strict=False):
-        prefix = CONTACT_PREFIX if kind != options.object else ""
-        for each in understood(reply, PROPERTIES).results:
-            fields[prefix + each.name] = each.definition(prefix)
-    if LEADS in kinds:
-        pipelines = understood(replies[1 + len(kinds)], _PIPELINES).results
-        _offer(fields, "hs_pipeline", [pipeline.id for pipeline in pipelines])
-        _offer(fields, "hs_pipeline_stage", [stage.id for pipeline in pipelines for stage in pipeline.stages])
+    fields = _fields(options, replies[1 : len(about)])
     per_day = [_count(reply, "x-hubspot-ratelimit-daily") for reply in replies]
     left = [_count(reply, "x-hubspot-ratelimit-daily-remaining") for reply in replies]
     return Account(
@@ -204,6 +194,39 @@ def check(paths: Paths, options: Options) -> Talk[Account]:
         calls_per_day=next((count for count in per_day if count is not None), None),
         calls_left_day=min((count for count in left if count is not None), default=None),
     )
+
+
+def describe(paths: Paths, options: Options) -> Talk[dict[str, FieldDefinition]]:
+    """The property definitions, and the lead stages."""
+    replies: list[HttpReply] = []
+    for reply in (yield tuple(_about_fields(paths, options))):
+        assert isinstance(reply, HttpReply)
+        replies.append(reply)
+    return _fields(options, replies)
+
+
+def _kinds(options: Options) -> Sequence[str]:
+    """The object types that a lead is made of, its own first."""
+    return (CONTACTS,) if options.object == CONTACTS else (LEADS, CONTACTS)
+
+
+def _about_fields(paths: Paths, options: Options) -> list[HttpCall]:
+    stages = [_get(paths.pipelines(LEADS))] if options.object == LEADS else []
+    return [_get(paths.properties(kind)) for kind in _kinds(options)] + stages
+
+
+def _fields(options: Options, replies: Sequence[HttpReply]) -> dict[str, FieldDefinition]:
+    """What the answers to ``_about_fields`` say."""
+    fields: dict[str, FieldDefinition] = {}
+    for kind, reply in zip(_kinds(options), replies, strict=False):
+        prefix = CONTACT_PREFIX if kind != options.object else ""
+        for each in understood(reply, PROPERTIES).results:
+            fields[prefix + each.name] = each.definition(prefix)
+    if options.object == LEADS:
+        pipelines = understood(replies[-1], _PIPELINES).results
+        _offer(fields, "hs_pipeline", [pipeline.id for pipeline in pipelines])
+        _offer(fields, "hs_pipeline_stage", [stage.id for pipeline in pipelines for stage in pipeline.stages])
+    return fields
 
 
 def _get(path: str) -> HttpCall:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 BATCH_MAX = 100
 BISECT = "bisect"
 AGAIN_AFTER_US = 2_000_000
+DRIFTED = frozenset({"PROPERTY_DOESNT_EXIST", "INVALID_OPTION"})
+"""Codes that speak of the property, not of the value (recorded, October 2024)."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -197,6 +199,7 @@ def refused(failure: Failure, prefix: str = "", *, other_id: str = "") -> Reject
         code=failure.code,
         fields=tuple(prefix + name for name in failure.fields),
         other_id=other_id,
+        drift=failure.code in DRIFTED,
     )
 
 

@@ -245,22 +245,18 @@ class Reader:
         ]
 
     def record(self, data: bytes, contact: bytes = b"", *, partial: bool = False) -> Record:
-        """The record in these bytes; ``partial``: an answer to a write, in which a missing property is not known, not empty."""
+        """The record in these bytes; a missing property was not shown. ``partial``: an answer to a write."""
         row = row_of(data)
         shown = row.properties
-        fields: dict[str, Scalar]
-        if partial:
-            fields = {name: shown[name] or None for name in self.fields if name in shown}
-        else:
-            get = shown.get
-            fields = {name: get(name) or None for name in self.fields}
+        # A read shows an empty property as null, and has no word of one that is not defined (HubSpot's objects page, June 2026).
+        fields: dict[str, Scalar] = {name: shown[name] or None for name in self.fields if name in shown}
         version, modified_us = stamp(row)
         parts: tuple[tuple[str, str], ...] = ()
         if contact:
             far = row_of(contact)
             for name in self.contact_fields:
-                if not partial or name in far.properties:
-                    fields[CONTACT_PREFIX + name] = far.properties.get(name) or None
+                if name in far.properties:
+                    fields[CONTACT_PREFIX + name] = far.properties[name] or None
             far_version, far_us = stamp(far)
             version, modified_us = f"{version}|{far_version}", max(modified_us, far_us)
             parts = ((CONTACTS, far.id),)

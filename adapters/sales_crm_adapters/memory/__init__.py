@@ -18,6 +18,7 @@ from sales_crm_adapters.memory.wire import (
     SECOND_US,
     SHOWN,
     TICKET,
+    About,
     Shown,
     Trouble,
     encode,
@@ -98,6 +99,7 @@ class Memory:
         restores=True,
         time_step_us=SECOND_US,
         atomic_write=True,
+        describes=True,
     )
 
     def __init__(self, options: Options, crm_fields: Sequence[str]) -> None:
@@ -120,20 +122,15 @@ class Memory:
 
     def check(self) -> Talk[Account]:
         """Ask for the account's description."""
-        reply = yield from ask(HttpCall(method="GET", path="/about", effect=Effect.READ))
-        about = understood(reply, ABOUT)
-        fields = {
-            one.name: FieldDefinition(
-                name=one.name,
-                kind=one.kind,
-                writable=one.writable,
-                unique=one.unique,
-                required=one.required,
-                options=one.options,
-            )
-            for one in about.fields
-        }
-        return Account(account_id=about.account, name=about.name, time_zone=about.zone, fields=fields)
+        about = yield from self._about()
+        return Account(account_id=about.account, name=about.name, time_zone=about.zone, fields=_fields(about))
+
+    def describe(self) -> Talk[dict[str, FieldDefinition]]:
+        """They stand in the account's description."""
+        return _fields((yield from self._about()))
+
+    def _about(self) -> Talk[About]:
+        return understood((yield from ask(HttpCall(method="GET", path="/about", effect=Effect.READ))), ABOUT)
 
     def classify(self, reply: HttpReply, effect: Effect) -> Verdict:
         """By status alone."""
@@ -276,6 +273,20 @@ class Memory:
                 return _rejected(status, trouble_of(reply))
             case _:
                 return Unknown(reason="unreadable-answer")
+
+
+def _fields(about: About) -> dict[str, FieldDefinition]:
+    return {
+        one.name: FieldDefinition(
+            name=one.name,
+            kind=one.kind,
+            writable=one.writable,
+            unique=one.unique,
+            required=one.required,
+            options=one.options,
+        )
+        for one in about.fields
+    }
 
 
 def _rejected(status: int, trouble: Trouble) -> Rejected:

@@ -25,6 +25,7 @@ from sales_crm_bridge.model import (
     Credentials,
     Effect,
     Feed,
+    FieldDefinition,
     Hook,
     HttpReply,
     Notice,
@@ -42,7 +43,7 @@ from sales_crm_bridge.model import (
 from sales_crm_bridge.ports import Talk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Mistake", "Options", "Rest", "lint", "placed"]
 
@@ -82,6 +83,10 @@ class Rest:
     def check(self) -> Talk[Account]:
         """Ask what the declaration names: account, fields, rights."""
         return self._checker.check()
+
+    def describe(self) -> Talk[Mapping[str, FieldDefinition]]:
+        """Ask for the fields, as ``check.fields`` declares it."""
+        return self._checker.describe()
 
     def feeds(self) -> Sequence[Feed]:
         """The lists that are declared: all, changes, removed."""
@@ -128,4 +133,5 @@ def capabilities(options: Options, records: Records) -> Capabilities:
         time_step_us=records.form.step_us if records.form is not None else 1_000_000,
         budgets=options.limits.budgets,
         atomic_write=not write.calls,
+        describes=options.check.fields is not None,
     )

@@ -78,11 +78,8 @@ class Checker:
         problems: tuple[tuple[str, str, str], ...] = ()
         if self._options.check.fields is not None:
             body, reply = bodies[id(self._options.check.fields)]
-            told = self._told(self._options.check.fields, body)
-            if told is None:
-                raise self._answers.unavailable(reply, "no-fields")
-            fields = told
-            problems = self._key_problems(told)
+            fields = self._described(self._options.check.fields, body, reply)
+            problems = self._key_problems(fields)
         return Account(
             account_id=account_id,
             name=name,
@@ -92,6 +89,25 @@ class Checker:
             problems=problems,
             calls_per_day=self._options.limits.per_day,
         )
+
+    def describe(self) -> Talk[dict[str, FieldDefinition]]:
+        """See ``ports.CrmAdapter.describe``: what ``check.fields`` declares; asked only where it does."""
+        part = self._options.check.fields
+        if part is None:
+            return {name: field.definition() for name, field in self._records.fields.items()}
+        call = Calls(part, self._options.common, Effect.READ).call({"names": self._records.names})
+        (reply,) = yield (call,)
+        assert isinstance(reply, HttpReply)
+        body = parsed(reply.body)
+        if self._answers.meaning(reply).means != "ok" or body is UNREADABLE:
+            raise self._answers.unavailable(reply, "check-refused", "")
+        return self._described(part, body, reply)
+
+    def _described(self, part: FieldsCall, body: Any, reply: HttpReply) -> dict[str, FieldDefinition]:
+        told = self._told(part, body)
+        if told is None:
+            raise self._answers.unavailable(reply, "no-fields")
+        return told
 
     def _key_problems(self, described: Mapping[str, FieldDefinition]) -> tuple[tuple[str, str, str], ...]:
         """That the field for our key is not among the CRM's; one that stands apart from the mapped fields need not be."""

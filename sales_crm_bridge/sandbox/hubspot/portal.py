@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sales_crm_bridge.sandbox.faults import Fault, FaultKind, Faults
+from sales_crm_bridge.sandbox.hubspot.administrator import Administrator
 from sales_crm_bridge.sandbox.hubspot.api import JSON_HEADER, Call
 from sales_crm_bridge.sandbox.hubspot.crm import Crm
 from sales_crm_bridge.sandbox.hubspot.entries import Entry
@@ -83,6 +84,7 @@ class Portal:
         self.tokens = Tokens(self.account)
         self.faults = Faults(rng)
         self.person = Person(self._crm)
+        self.administrator = Administrator(self._crm)
         self.webhooks = Webhooks(self.account, clock, rng)
         self._crm.heard = self.webhooks.hear
 

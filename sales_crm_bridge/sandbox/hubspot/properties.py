@@ -106,6 +106,12 @@ class Schema:
         self.archived[kind][name] = msgspec.structs.replace(definition, archived_at=iso(now_ms))
         self.edition += 1
 
+    def unarchive(self, kind: str, name: str) -> None:
+        """Bring a property back; raises ``KeyError`` if it was not put away."""
+        definition = self.archived[kind].pop(name)
+        self.properties[kind][name] = msgspec.structs.replace(definition, archived_at="")
+        self.edition += 1
+
     def plain(self, kind: str, name: str, *, unique: bool, now_ms: int) -> Definition:
         """A text property as a person would define it in the settings."""
         return Definition(
