@@ -165,10 +165,11 @@ def test_a_flood_of_hints_holds_up_no_walk(tmp_path: Path) -> None:
             for number in range(120):
                 await hear(home, service, *(str(one) for one in range(number * 200, (number + 1) * 200)))
                 await home.clock.sleep(1)
-            left.append(len(await waiting(home)))
+                # The queue grows and collapses again: what shows that they come too fast is its length in between.
+                left.append(len(await waiting(home)))
 
         await live(home, work)
-        return told(home), left[0]
+        return told(home), max(left)
 
     assert play(tmp_path, story) == ((4, 0), 100)
 
