@@ -110,6 +110,7 @@ OPEN = f"""
     SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND head > 0
     UNION ALL SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND open = 1 AND head = 0
     UNION ALL SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND state = 'parked'
+    UNION ALL SELECT {COMMAND} FROM commands WHERE conn = ? AND lead_id {{in}} AND state = 'held'
     ORDER BY seq
 """  # noqa: S608 - constants
 SEEN = "SELECT taken_us FROM inbox WHERE tenant = ? AND message_id = ?"
@@ -231,7 +232,7 @@ def ready(conn: int, now_us: int, limit: int, *, behind_parked: bool) -> Step[li
 def open_of(conn: int, lead_ids: Sequence[str]) -> Step[list[Command]]:
     """Everything of these leads that is not final."""
     some = Set("text", lead_ids)
-    (rows,) = yield (Ask(OPEN, (conn, some) * 3),)
+    (rows,) = yield (Ask(OPEN, (conn, some) * 4),)
     return listed(rows)
 
 

@@ -46,6 +46,8 @@ SETTLE_LOOK_S = 0.2
 _ID = re.compile(r"[A-Za-z0-9._:/-]{1,200}")
 NOT_FOUND = frozenset({"lead-unknown-in-crm", "lead-removed", "lead-merged"})
 _REASONED = (CommandState.PARKED, CommandState.REFUSED)
+_RESTING = (CommandState.PARKED, CommandState.HELD)
+"""States in which nothing of a command is under way."""
 
 
 class Counter:
@@ -303,11 +305,11 @@ class Counter:
         """Come back when no command of the lead is under way; one that waits for a person is not."""
         while True:
             open_ = await self._ledger.commands_open(conn, [lead_id])
-            if all(command.state is CommandState.PARKED for command in open_):
+            if all(command.state in _RESTING for command in open_):
                 return
             if self._clock.now_us() + SETTLE_LOOK_S * 1e6 >= until_us:
                 standing = await self._ledger.standing(conn)
-                tries_us = [command.not_before_us for command in open_ if command.state is not CommandState.PARKED]
+                tries_us = [command.not_before_us for command in open_ if command.state not in _RESTING]
                 raise Refused(
                     grpc.StatusCode.UNAVAILABLE,
                     "rpc.lead-under-way",

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sales_crm_bridge.ledger import SqlLedger, bindings, commands, commits, open_ledger, outbox
+from sales_crm_bridge.ledger import SqlLedger, bindings, commands, commits, drifts, open_ledger, outbox
 from sales_crm_bridge.ledger import house as keeping
 from sales_crm_bridge.ledger.arrays import array, speak
 from sales_crm_bridge.ledger.postgres import _sql
@@ -144,7 +144,9 @@ SCANS = {
     "orphaned": (commands.ORPHANED, (1, 1)),
     "of message": (commands.OF_MESSAGE, ("acme", "m7")),
     "in the inbox": (commands.SEEN, ("acme", "m7")),
-    "open": (commands.OPEN, (1, array("text", ["late1"])) * 3),
+    "open": (commands.OPEN, (1, array("text", ["late1"])) * 4),
+    "held": (drifts.HELD, (1, 0, 10)),
+    "held of leads": (drifts.HELD_OF, (1, array("text", ["late1"]))),
     "sending": (commands.SENDING, (1, 1, array("int", [1, 2, 3]))),
     "crown": (commands.CROWN_NEXT, (array("int", [1, 2, 3]),)),
     "unseat": (commands.UNSEAT, (array("int", [1, 2, 3]),)),

@@ -95,6 +95,7 @@ async def test_held_commands_are_passed_by_and_keep_what_they_ask_for(house: Hou
     assert [one.seq for one in await ledger.commands_held(conn, seqs[0], 9)] == [seqs[1]]
     assert [one.seq for one in await ledger.commands_held(conn, 0, 1)] == [seqs[0]]
     assert [one.seq for one in await ledger.commands_held_of(conn, ["K", "M"])] == [seqs[1]]
+    assert [one.seq for one in await ledger.commands_open(conn, ["K"])] == [seqs[1], seqs[3]]
     census = await ledger.census()
     assert census.held == {conn: 2}
     assert census.commands[conn].open == 2
