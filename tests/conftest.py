@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from xdist.scheduler import LoadScopeScheduling
 
 KAFKA = os.environ.get("BRIDGE_TEST_KAFKA", "127.0.0.1:19092")
 POSTGRES = os.environ.get("BRIDGE_TEST_POSTGRES", "postgresql://bridge@127.0.0.1:15432/postgres")
@@ -35,6 +36,19 @@ REAL_FOLDER = Path(__file__).parent / "real"
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+class Apart(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+    """Workers take test by test; what is in tests/real stays together on one of them: it shares services and starts processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "real" if nodeid.startswith("tests/real/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Apart:
+    """Share the tests between workers our way, where there are workers."""
+    return Apart(config, log)
 
 
 def forbidden(skip: object) -> str:

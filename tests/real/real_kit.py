@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from sales_crm_bridge import contract
 from tests.flow.flow_kit import view
 
+ROOT = Path(__file__).parents[2]
 LIMIT_S = 90.0
 """Longest wait for anything that must come."""
 
@@ -61,11 +62,16 @@ class Deployment:
         }
         self._folder = folder
 
-    async def start(self, name: str, *verb: str) -> asyncio.subprocess.Process:
+    async def start(
+        self, name: str, *verb: str, module: str = "sales_crm_bridge", limits: Callable[[], None] | None = None
+    ) -> asyncio.subprocess.Process:
+        """Start a process of the command line, or of ``module`` around it. ``limits``: called in the process before it begins."""
         with (self._folder / f"{name}.log").open("w") as log, (self._folder / f"{name}.out").open("w") as out:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "sales_crm_bridge", *verb, "--config", str(self._config)),
+                *(sys.executable, "-m", module, *verb, "--config", str(self._config)),
+                cwd=ROOT,  # where `tests` is a package
                 env=self._env,
+                preexec_fn=limits,
                 stdout=out,
                 stderr=log,
             )
@@ -77,6 +83,10 @@ class Deployment:
         code = await asyncio.wait_for(process.wait(), LIMIT_S)
         assert code == 0, self.logs()
         return (self._folder / f"{name}.out").read_text()
+
+    def log(self, name: str) -> str:
+        """What process ``name`` has logged."""
+        return (self._folder / f"{name}.log").read_text()
 
     def logs(self) -> str:
         return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in sorted(self._folder.glob("*.???")))
@@ -126,10 +136,10 @@ class Clients:
         self._producer.produce(contract.INTENT_TOPIC, record.value, record.key, headers=list(record.headers))
         self._producer.poll(0)
 
-    def read(self) -> None:
+    def read(self, wait_s: float = 0.2) -> None:
         """Take what has come; only this tenant's facts are ours."""
         self._producer.flush(10)
-        while messages := self._consumer.consume(500, timeout=0.2):
+        while messages := self._consumer.consume(500, timeout=wait_s):
             for message in messages:
                 if (message.key() or b"").startswith(self._tenant.encode() + b"/"):
                     self.facts.append(message.value() or b"")

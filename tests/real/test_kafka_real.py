@@ -1,14 +1,10 @@
 """Both ends of Kafka on a real broker: what the mock cluster cannot show."""
 
 import asyncio
-import contextlib
 import ctypes
 import itertools
 import math
 import os
-import signal
-import socket
-import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -373,35 +369,6 @@ async def test_a_producer_that_broke_for_good_is_left_behind(kafka_bootstrap: st
     assert healed.acked == [101, 102, 103, 104, 105]
     assert sink._producer is not first
     await sink.close()
-
-
-@pytest.fixture
-def own_broker(kafka_bootstrap: str, tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Give a function that starts, stops or kills a broker of the test's own and says its address.
-
-    The shared broker is asked for since it proves that there is Java.
-    """
-    with contextlib.ExitStack() as held:
-        ports = [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(2)]
-    jars = Path(os.environ.get("BRIDGE_TEST_WORK", ROOT / ".work")) / "kafka" / "lib"
-    (tmp_path / "kafka").mkdir()
-    if (jars / "pom.xml").exists():
-        (tmp_path / "kafka" / "lib").symlink_to(jars)
-    environment = os.environ | {
-        "KAFKA_PORT": str(ports[0]),
-        "KAFKA_CONTROLLER_PORT": str(ports[1]),
-        "BRIDGE_TEST_WORK": str(tmp_path),
-    }
-
-    def do(what: str) -> str:
-        if what == "kill":
-            os.kill(int((tmp_path / "kafka" / "pid").read_text()), signal.SIGKILL)
-        else:
-            subprocess.run([ROOT / "scripts" / "kafka", what], env=environment, check=True, capture_output=True)
-        return f"127.0.0.1:{ports[0]}"
-
-    yield do
-    do("stop")
 
 
 async def test_a_broker_killed_under_a_batch_loses_nothing_and_keeps_the_order(
